@@ -1,0 +1,44 @@
+"""Sequence numbers: serial arithmetic (RFC 1982), extension of 16 bits to an index, and the replay window."""
+
+from typing import Final
+
+MAXIMUM_INDEX: Final = (1 << 48) - 1
+"""The last SRTP index and the last DTLS sequence number: both are 48 bits (RFC 3711, 3.3.1; RFC 6347, 4.1)."""
+
+
+def extend(sequence: int, highest: int) -> int:
+    """Guess the index of a 16-bit `sequence`: the one nearest to `highest`, the highest index so far (RFC 3711, 3.3.1).
+
+    The result is negative where the guess lies before the first cycle.
+    """
+    return highest + ((sequence - highest + 0x8000) & 0xFFFF) - 0x8000
+
+
+class ReplayWindow:
+    """Which indices have been seen: a bitmap of `size` below the highest (RFC 3711, 3.3.2; RFC 6347, 4.1.2.6).
+
+    Ask with `admits` before authentication, tell with `note` after it.
+    """
+
+    __slots__ = ("_bitmap", "_mask", "_size", "highest")
+
+    def __init__(self, size: int, highest: int = -1) -> None:
+        self._size = size
+        self._mask = (1 << size) - 1
+        # A window restored at `highest` refuses all below it: what was seen there is not known any more.
+        self._bitmap = self._mask if highest >= 0 else 0
+        self.highest = highest
+
+    def admits(self, index: int) -> bool:
+        """Tell whether `index` is new: above the highest, or inside the window and not seen."""
+        behind = self.highest - index
+        return index >= 0 and (behind < 0 or (behind < self._size and not self._bitmap >> behind & 1))
+
+    def note(self, index: int) -> None:
+        """Remember that `index`, which the window admitted, was authentic."""
+        ahead = index - self.highest
+        if ahead > 0:
+            self._bitmap = (self._bitmap << min(ahead, self._size) | 1) & self._mask
+            self.highest = index
+        else:
+            self._bitmap |= 1 << -ahead

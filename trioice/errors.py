@@ -2,8 +2,6 @@
 
 import enum
 
-import attrs
-
 
 class TrioiceError(Exception):
     """The base of every error that trioice raises or reports."""
@@ -33,25 +31,34 @@ class Misbehaviour(enum.Enum):
     NO_COMMON_VERSION = "no DTLS version in common"
     NO_EXTENDED_MASTER_SECRET = "the peer does not speak extended_master_secret (RFC 7627)"
     CONSENT_LOST = "the peer's checks ceased (RFC 7675)"
+    ILLEGAL_PARAMETER = "the peer chose what was not offered"
     INTERNAL = "an error of our own ended the session"
     NEVER_CONNECTED = "no check of the peer ever arrived"
     UNEXPECTED_MESSAGE = "a handshake message came out of turn"
     UNSOLICITED_EXTENSION = "the peer answered an extension that was not offered"
 
 
-@attrs.define(eq=True, hash=True, str=False)
 class RemoteProtocolError(TrioiceError):
     """The peer broke the protocol. Never raised by a machine: carried by the `Failed` event.
 
-    `alert` is the TLS alert description that was sent or received (RFC 8446, 6), where there was one.
+    `alert` is the TLS alert description that was sent or received (RFC 8446, 6), where there was one. Equal errors are equal
+    values, so that the same input gives the same output.
     """
 
-    reason: Misbehaviour
-    detail: str = ""
-    alert: int | None = None
+    def __init__(self, reason: Misbehaviour, detail: str = "", alert: int | None = None) -> None:
+        super().__init__(reason, detail, alert)
+        self.reason = reason
+        self.detail = detail
+        self.alert = alert
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteProtocolError) and self.args == other.args
+
+    def __hash__(self) -> int:
+        return hash(self.args)
 
 
 class Malformed(ValueError):

@@ -9,9 +9,13 @@ MAXIMUM_INDEX: Final = (1 << 48) - 1
 def extend(sequence: int, highest: int) -> int:
     """Guess the index of a 16-bit `sequence`: the one nearest to `highest`, the highest index so far (RFC 3711, 3.3.1).
 
-    The result is negative where the guess lies before the first cycle.
+    Of two that are equally near, it is the one in the cycle of `highest` (RFC 3711, appendix A). The result is negative where
+    the guess lies before the first cycle.
     """
-    return highest + ((sequence - highest + 0x8000) & 0xFFFF) - 0x8000
+    ahead = (sequence - highest) & 0xFFFF
+    if ahead > 0x8000 or (ahead == 0x8000 and highest & 0x8000):
+        ahead -= 0x10000
+    return highest + ahead
 
 
 class ReplayWindow:
@@ -38,7 +42,7 @@ class ReplayWindow:
         """Remember that `index`, which the window admitted, was authentic."""
         ahead = index - self.highest
         if ahead > 0:
-            self._bitmap = (self._bitmap << min(ahead, self._size) | 1) & self._mask
+            self._bitmap = (self._bitmap << ahead | 1) & self._mask if ahead < self._size else 1
             self.highest = index
         else:
             self._bitmap |= 1 << -ahead

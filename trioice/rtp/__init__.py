@@ -1,1 +1,46 @@
-"""."""
+"""RTP and RTCP (RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585): packets as octets, and one peer's statistics and reports."""
+
+from trioice.rtp.extensions import block, extensions
+from trioice.rtp.header import build, initial_sequence, is_rtcp, read
+from trioice.rtp.reception import Reception
+from trioice.rtp.rtcp import (
+    GenericNack,
+    Goodbye,
+    Packet,
+    PictureLossIndication,
+    ReceiverReport,
+    ReportBlock,
+    SenderReport,
+    SourceDescription,
+    Unknown,
+    decode,
+    encode,
+)
+from trioice.rtp.session import Drop, RtpSession, RtpStats, SourceLeft
+from trioice.rtp.transport_feedback import TransportFeedback
+
+__all__ = [
+    "Drop",
+    "GenericNack",
+    "Goodbye",
+    "Packet",
+    "PictureLossIndication",
+    "ReceiverReport",
+    "Reception",
+    "ReportBlock",
+    "RtpSession",
+    "RtpStats",
+    "SenderReport",
+    "SourceDescription",
+    "SourceLeft",
+    "TransportFeedback",
+    "Unknown",
+    "block",
+    "build",
+    "decode",
+    "encode",
+    "extensions",
+    "initial_sequence",
+    "is_rtcp",
+    "read",
+]

@@ -1,0 +1,168 @@
+"""A DTLS client and a server that know each other's certificate, and what they were told and said."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.harness.clockwork import seeded
+from tests.harness.link import Link
+from trioice.dtls import Certificate, DtlsClient, DtlsServer, State
+from trioice.dtls.ciphers import VERSION_1_2
+from trioice.dtls.fragments import Message
+from trioice.dtls.record import HANDSHAKE, HEADER
+from trioice.errors import Misbehaviour
+from trioice.sansio import Address, Event, Failed, Machine, Outbox
+
+CLIENT = ("192.0.2.1", 50000)
+SERVER = ("192.0.2.2", 3478)
+LABEL = b"EXTRACTOR-dtls_srtp"
+PROFILES = (7, 8, 1)
+
+
+@cache
+def certificate_of(seed: int) -> Certificate:
+    return Certificate.generate(seeded(seed))
+
+
+CLIENT_CERTIFICATE = certificate_of(101)
+SERVER_CERTIFICATE = certificate_of(102)
+STRANGER = certificate_of(103)
+
+
+def make_client(outbox: Outbox, events: list[Event], seed: int = 1, **options: Any) -> DtlsClient:
+    defaults: dict[str, Any] = {
+        "certificate": CLIENT_CERTIFICATE,
+        "fingerprints": [SERVER_CERTIFICATE.fingerprint()],
+        "profiles": PROFILES,
+        "entropy": seeded(seed),
+        "peer": SERVER,
+        "outbox": outbox,
+        "inbox": [],
+        "events": events,
+    }
+    return DtlsClient(**(defaults | options))
+
+
+def make_server(outbox: Outbox, events: list[Event], seed: int = 2, **options: Any) -> DtlsServer:
+    defaults: dict[str, Any] = {
+        "certificate": SERVER_CERTIFICATE,
+        "fingerprints": [CLIENT_CERTIFICATE.fingerprint()],
+        "profiles": PROFILES,
+        "entropy": seeded(seed),
+        "peer": CLIENT,
+        "outbox": outbox,
+        "inbox": [],
+        "events": events,
+    }
+    return DtlsServer(**(defaults | options))
+
+
+class Pair:
+    """A client and a server, and datagrams carried between them by hand, in order, without loss."""
+
+    def __init__(
+        self, seed: int = 0, *, client: dict[str, Any] | None = None, server: dict[str, Any] | None = None, **both: Any
+    ) -> None:
+        self.client_outbox: Outbox = []
+        self.server_outbox: Outbox = []
+        self.client_events: list[Event] = []
+        self.server_events: list[Event] = []
+        self.client = make_client(self.client_outbox, self.client_events, 2 * seed + 1, **(both | (client or {})))
+        self.server = make_server(self.server_outbox, self.server_events, 2 * seed + 2, **(both | (server or {})))
+        self.now = 0.0
+
+    def link(self, seed: int = 0, **network: Any) -> Link:
+        """Put a network between them."""
+        machines: dict[Address, tuple[Machine, Outbox]] = {
+            CLIENT: (self.client, self.client_outbox),
+            SERVER: (self.server, self.server_outbox),
+        }
+        return Link(machines, seed, **network)
+
+    def from_client(self) -> list[bytes]:
+        """Take what the client has to say."""
+        return taken(self.client_outbox)
+
+    def from_server(self) -> list[bytes]:
+        """Take what the server has to say."""
+        return taken(self.server_outbox)
+
+    def to_server(self, datagrams: list[bytes]) -> list[bytes]:
+        """Deliver, and take the answer."""
+        for datagram in datagrams:
+            self.server.receive(datagram, CLIENT, self.now)
+        return self.from_server()
+
+    def to_client(self, datagrams: list[bytes]) -> list[bytes]:
+        """Deliver, and take the answer."""
+        for datagram in datagrams:
+            self.client.receive(datagram, SERVER, self.now)
+        return self.from_client()
+
+    def start(self) -> list[bytes]:
+        """Begin, and take flight 1."""
+        self.client.start(self.now)
+        return self.from_client()
+
+    def run(self) -> "Pair":
+        """Carry everything until nobody has anything to say."""
+        if self.client.state is State.IDLE:
+            self.client.start(self.now)
+        while self.client_outbox or self.server_outbox:
+            self.server_outbox += [(datagram, CLIENT) for datagram in self.to_server(self.from_client())]
+            self.client_outbox += [(datagram, SERVER) for datagram in self.to_client(self.from_server())]
+        return self
+
+    @property
+    def are_connected(self) -> bool:
+        states = (self.client.state, self.server.state)
+        return states == (State.CONNECTED, State.CONNECTED)
+
+    @property
+    def are_agreed(self) -> bool:
+        """Tell whether both are connected under the same keys."""
+        return self.are_connected and self.client.export(LABEL, 60) == self.server.export(LABEL, 60)
+
+    def connects(self, link: Link, until: float) -> bool:
+        """Let time pass until both are connected, or `until`; tells whether they are, under the same keys."""
+        return link.run_until(until, lambda: self.are_connected) and self.are_agreed
+
+
+def taken(outbox: Outbox) -> list[bytes]:
+    datagrams = [datagram for datagram, _ in outbox]
+    outbox.clear()
+    return datagrams
+
+
+def failure(events: list[Event]) -> Misbehaviour | None:
+    """The reason of the one failure that was announced; None where there was none."""
+    failures = [event for event in events if isinstance(event, Failed)]
+    assert len(failures) <= 1
+    return failures[0].error.reason if failures else None
+
+
+def plaintext(kind: int, payload: bytes, *, epoch: int = 0, sequence: int = 1000) -> bytes:
+    """Write a record as anybody can."""
+    return HEADER.pack(kind, VERSION_1_2, epoch, 0, sequence, len(payload)) + payload
+
+
+def handshake(kind: int, sequence: int, body: bytes = b"") -> bytes:
+    """Write a handshake message in a plaintext record."""
+    return plaintext(HANDSHAKE, Message(kind=kind, sequence=sequence, body=body).octets())
+
+
+def one_by_one(datagrams: list[bytes]) -> list[bytes]:
+    """Give each record a datagram of its own."""
+    singles = []
+    for datagram in datagrams:
+        while datagram:
+            end = HEADER.size + int.from_bytes(datagram[11:13], "big")
+            singles.append(datagram[:end])
+            datagram = datagram[end:]
+    return singles
+
+
+def vector(name: str) -> list[bytes]:
+    """Read a file of datagrams, one a line in hexadecimal, behind comments."""
+    lines = (Path(__file__).parent.parent / "vectors" / name).read_text().splitlines()
+    return [bytes.fromhex(line) for line in lines if not line.startswith("#")]

@@ -1,0 +1,112 @@
+"""Handshake messages in fragments: cutting them, and putting them together in any order and overlap (RFC 6347, 4.2.2-4.2.3)."""
+
+from collections.abc import Iterator
+from typing import Final, Self
+
+import attrs
+
+from trioice.dtls.drops import Drop
+from trioice.wire import Reader, uint
+
+HEADER_SIZE: Final = 12
+
+AHEAD: Final = 8
+"""Messages, beyond the one that is due, of which fragments are kept: no flight of DTLS 1.2 has more than six."""
+
+MAXIMUM_MESSAGE: Final = 16_384
+"""Octets of one message: a chain of several RSA certificates fits; what announces more (up to 2^24-1) is not for us."""
+
+MAXIMUM_HELD: Final = 32_768
+"""Octets that all incomplete messages together may announce: one flight with such a chain."""
+
+
+@attrs.frozen(kw_only=True)
+class Fragment:
+    """A piece of a handshake message; `sequence` is its message_seq, `length` that of the whole message."""
+
+    kind: int
+    length: int
+    sequence: int
+    offset: int
+    octets: bytes
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read one fragment of the several that a record may hold."""
+        kind, length, sequence, offset = reader.uint(1), reader.uint(3), reader.uint(2), reader.uint(3)
+        return cls(kind=kind, length=length, sequence=sequence, offset=offset, octets=reader.opaque(3))
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """A whole handshake message and the epoch that protects it."""
+
+    kind: int
+    sequence: int
+    body: bytes
+    epoch: int = 0
+
+    def octets(self) -> bytes:
+        """Write it as one fragment, which is also what the transcript holds (RFC 6347, 4.2.6)."""
+        return self.fragment(0, len(self.body))
+
+    def fragment(self, start: int, end: int) -> bytes:
+        """Write the fragment of body[start:end]."""
+        header = (uint(1, self.kind), uint(3, len(self.body)), uint(2, self.sequence), uint(3, start))
+        return b"".join((*header, uint(3, end - start), self.body[start:end]))
+
+
+class Reassembler:
+    """Gives messages out whole and in order; a message that nobody completes costs what it announced, within bounds."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        """The message_seq that is due."""
+        self._partial: dict[int, _Partial] = {}
+
+    def add(self, fragment: Fragment, epoch: int) -> Drop | None:
+        """Keep a fragment that is not of an earlier message; or say why not."""
+        if fragment.sequence - self.next >= AHEAD:
+            return Drop.TOO_FAR
+        partial = self._partial.get(fragment.sequence)
+        # What is authenticated takes the place of what is not: the latter may be forged.
+        if partial is None or partial.epoch < epoch:
+            held = sum(len(other.body) for other in self._partial.values())
+            if fragment.length > MAXIMUM_MESSAGE or held + fragment.length > MAXIMUM_HELD:
+                return Drop.TOO_LONG
+            partial = _Partial(fragment.kind, fragment.length, epoch)
+        if (fragment.kind, fragment.length, epoch) != (partial.kind, len(partial.body), partial.epoch):
+            return Drop.CONTRADICTION
+        if not partial.add(fragment.offset, fragment.octets):
+            return Drop.CONTRADICTION
+        self._partial[fragment.sequence] = partial
+        return None
+
+    def messages(self) -> Iterator[Message]:
+        """Take the messages that are complete and due."""
+        while (partial := self._partial.get(self.next)) is not None and partial.is_complete:
+            del self._partial[self.next]
+            self.next += 1
+            yield Message(kind=partial.kind, sequence=self.next - 1, body=bytes(partial.body), epoch=partial.epoch)
+
+
+class _Partial:
+    """A message on its way: its octets, and a bit for each that has come."""
+
+    def __init__(self, kind: int, length: int, epoch: int) -> None:
+        self.kind = kind
+        self.epoch = epoch
+        self.body = bytearray(length)
+        self._come = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self._come == (1 << len(self.body)) - 1
+
+    def add(self, offset: int, octets: bytes) -> bool:
+        end = offset + len(octets)
+        if end > len(self.body):
+            return False
+        self.body[offset:end] = octets
+        self._come |= ((1 << len(octets)) - 1) << offset
+        return True

@@ -1,0 +1,200 @@
+"""What the command line understands: the commands, their options, and what each says of itself."""
+
+import argparse
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from trioice import __version__, srtp
+from trioice.programs import HostPort
+from trioice.relay.token import CLUSTERS, ROTATIONS, SHARDS
+from trioice.transceiver.server import CALLS, PROFILES
+
+KEYS_VARIABLE: Final = "TRIOICE_KEYS"
+TOKEN_VARIABLE: Final = "TRIOICE_TOKEN"
+
+DESCRIPTION: Final = """\
+The voice-AI media edge: WebRTC from a browser or phone in, plain audio to an agent out.
+
+  trioice serve         everything on this machine, with a demo page: start here
+  trioice relay         the stateless UDP forwarder on the public port
+  trioice transceiver   the owner of the calls, with signaling over HTTP and WebSocket
+  trioice key           make a key that relays and transceivers share
+"""
+
+SERVE: Final = "Run a relay, a transceiver and signaling on this machine, with a demo page."
+RELAY: Final = "Forward UDP between clients and transceivers. It holds nothing that the next packet cannot rebuild."
+TRANSCEIVER: Final = "Own calls: answer offers, end WebRTC, and give an agent the audio."
+KEY: Final = "Make a key for the routing tokens, and print it as a line of a key file."
+
+KEY_FILE: Final = f"""\
+The key file holds one key a line, as `trioice key` makes them, and # comments. The first key seals, all of them open: so a new
+key goes to the end of every relay's and transceiver's file, then to the front, and later the old one goes. The environment
+variable {KEYS_VARIABLE} may hold the same text instead.
+"""
+
+DIRECTORY_FILE: Final = """\
+The directory says where each transceiver is: one a line, with # comments.
+
+  # cluster shard address
+  1 7 192.0.2.5:7000
+  1 8 [2001:db8::5]:7000
+
+The file is read again when it changes; one that cannot be read changes nothing, and is warned of.
+"""
+
+
+def parser(commands: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
+    """Make the parser; each of `commands` is called with its options."""
+    root = argparse.ArgumentParser(
+        prog="trioice", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root.add_argument("--version", action="version", version=f"trioice {__version__}")
+    subs = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+        sub = subs.add_parser(
+            name,
+            help=description,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=commands[name])
+        return sub
+
+    _serve(command("serve", SERVE))
+    _relay(command("relay", RELAY, f"{KEY_FILE}\n{DIRECTORY_FILE}"))
+    _transceiver(command("transceiver", TRANSCEIVER, KEY_FILE))
+    key = command("key", KEY, KEY_FILE)
+    key.add_argument(
+        "--rotation",
+        type=_number(ROTATIONS),
+        default=0,
+        metavar="N",
+        help="its number, 0 to 6; no other key in the file may have it (%(default)s)",
+    )
+    return root
+
+
+def _serve(sub: argparse.ArgumentParser) -> None:
+    _address(sub, "--http", "the page, signaling and metrics", "127.0.0.1:8080")
+    _address(sub, "--relay", "the relay's public port", "127.0.0.1:3478")
+    _address(sub, "--udp", "the transceiver's port", "127.0.0.1:7000")
+    _calls(sub)
+    _log(sub)
+
+
+def _relay(sub: argparse.ArgumentParser) -> None:
+    _address(sub, "--public", "where clients send", "127.0.0.1:3478")
+    _address(sub, "--inner", "where transceivers answer; port 0 is any", "127.0.0.1:0")
+    _address(sub, "--announce", "the address that clients know, behind 1:1 NAT (default: --public)")
+    _key_file(sub)
+    _file(sub, "--directory", "where the transceivers are, in the format below; re-read when it changes")
+    sub.add_argument(
+        "--route", action="append", metavar="C/S=ADDR:PORT", help="where shard S of cluster C is; may be repeated"
+    )
+    _address(sub, "--metrics", "serve /metrics and /healthz there (default: nowhere)")
+    _log(sub)
+
+
+def _transceiver(sub: argparse.ArgumentParser) -> None:
+    _address(sub, "--udp", "the one port of all calls", "127.0.0.1:7000")
+    _address(sub, "--announce", "the address that clients know, behind 1:1 NAT (default: --udp)")
+    _address(sub, "--relay", "the public address of the relay that clients are to use instead")
+    sub.add_argument(
+        "--trust-relay",
+        type=_network,
+        action="append",
+        metavar="NETWORK",
+        help="believe relays of this address or network; may be repeated (default: the host of --relay)",
+    )
+    sub.add_argument("--cluster", type=_number(CLUSTERS), default=0, metavar="N", help="its cluster (%(default)s)")
+    sub.add_argument("--shard", type=_number(SHARDS), default=1, metavar="N", help="its shard (%(default)s)")
+    _key_file(sub)
+    _address(sub, "--http", "the page, signaling and metrics", "127.0.0.1:8080")
+    _address(sub, "--websocket", "signaling over WebSocket (default: none)")
+    sub.add_argument(
+        "--allow-origin", default="*", metavar="ORIGIN", help="whose web pages may call (default: anybody's)"
+    )
+    _file(sub, "--tls-certificate", "serve HTTPS and WSS with this certificate chain (PEM)")
+    _file(sub, "--tls-key", "and this key (PEM)")
+    _file(sub, "--token-file", f"callers must bring this bearer token (or {TOKEN_VARIABLE})")
+    _file(sub, "--dtls-certificate", "an ECDSA P-256 certificate (PEM; default: made at start)")
+    _file(sub, "--dtls-key", "and its key (PEM)")
+    _calls(sub)
+    _log(sub)
+
+
+def _calls(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--dtls-role",
+        choices=("auto", "active", "passive"),
+        default="auto",
+        help="where the offer leaves the choice; auto is active, which saves a round trip (%(default)s)",
+    )
+    sub.add_argument(
+        "--srtp",
+        type=_profiles,
+        default=PROFILES,
+        metavar="LIST",
+        help=f"SRTP profiles, the preferred first (default: {','.join(profile.name for profile in PROFILES)})",
+    )
+    sub.add_argument(
+        "--calls", type=_number(1 << 20, 1), default=CALLS, metavar="N", help="calls at once (%(default)s)"
+    )
+    sub.add_argument(
+        "--agent", metavar="WHERE:NAME", help="the agent: a function in a module or in a .py file (default: an echo)"
+    )
+
+
+def _key_file(sub: argparse.ArgumentParser) -> None:
+    _file(sub, "--key-file", f"the keys of the routing tokens (or {KEYS_VARIABLE})")
+
+
+def _log(sub: argparse.ArgumentParser) -> None:
+    levels = ("debug", "info", "warning", "error")
+    sub.add_argument("--log", choices=levels, default="info", help="what is worth a line (%(default)s)")
+
+
+def _address(sub: argparse.ArgumentParser, name: str, text: str, default: str | None = None) -> None:
+    shown = "" if default is None else " (%(default)s)"
+    sub.add_argument(name, type=_host_port, default=default, metavar="ADDR:PORT", help=text + shown)
+
+
+def _file(sub: argparse.ArgumentParser, name: str, text: str) -> None:
+    sub.add_argument(name, type=Path, metavar="FILE", help=text)
+
+
+def _host_port(text: str) -> HostPort:
+    try:
+        return HostPort.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not an IP address and port: {error}") from None
+
+
+def _number(limit: int, least: int = 0) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) < limit:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {limit - 1}")
+        return int(text)
+
+    return number
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _profiles(text: str) -> Sequence[srtp.Profile]:
+    profiles: list[srtp.Profile] = []
+    for name in text.split(","):
+        profile = srtp.profile_by_name(name.strip())
+        if profile is None or profile in profiles:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a profile that is known, or stands there twice")
+        profiles.append(profile)
+    return tuple(profiles)

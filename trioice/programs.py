@@ -1,0 +1,226 @@
+"""The programs: settings in, sockets bound, tasks in one nursery that ends in order on SIGINT and SIGTERM."""
+
+import ipaddress
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import trio
+
+from trioice import dtls, sdp, srtp
+from trioice.metrics import Sample
+from trioice.ports import Networks, RelayedPort, UdpPort
+from trioice.relay.directory import Directory, watch
+from trioice.relay.server import Relay
+from trioice.relay.token import Route, TokenKeys
+from trioice.signaling.http import application, metrics_application
+from trioice.signaling.limits import OfferRate
+from trioice.signaling.serve import serve_http
+from trioice.signaling.websocket import serve_websocket
+from trioice.transceiver.call import PacketAgent
+from trioice.transceiver.server import CALLS, PROFILES, Agent, Transceiver, TransceiverConfig
+
+
+@attrs.frozen
+class HostPort:
+    """An IP address and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def read(cls, text: str) -> "HostPort":
+        """Read ``192.0.2.5:7000`` or ``[2001:db8::5]:7000``. Raises ValueError."""
+        host, _, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        if (address.version == 6) != bracketed:
+            raise ValueError("IPv6 addresses, and no others, stand in brackets")
+        if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
+        return cls(str(address), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def unspecified(self) -> bool:
+        """Whether it is an address to listen on, but not one to send to."""
+        return ipaddress.ip_address(self.host).is_unspecified
+
+
+@attrs.frozen(kw_only=True)
+class RelaySettings:
+    """A relay: where it listens, which keys open its tokens, and where the transceivers are (a file is re-read when it changes)."""
+
+    public: HostPort
+    inner: HostPort = HostPort("127.0.0.1", 0)
+    announce: HostPort | None = None
+    keys: TokenKeys = attrs.field(repr=False)
+    directory: Directory | Path
+    metrics: HostPort | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TransceiverSettings:
+    """A transceiver with its signaling. Clients are told of `relay` if there is one, else of `announce`, else of `udp`."""
+
+    udp: HostPort
+    announce: HostPort | None = None
+    relay: HostPort | None = None
+    relays: Sequence[str] = ()
+    route: Route
+    keys: TokenKeys = attrs.field(repr=False)
+    http: HostPort
+    websocket: HostPort | None = None
+    tls: tuple[Path, Path] | None = None
+    token: str | None = attrs.field(default=None, repr=False)
+    origin: str = "*"
+    certificate: dtls.Certificate | None = attrs.field(default=None, repr=False)
+    dtls_role: Literal["auto", "active", "passive"] = "auto"
+    profiles: Sequence[srtp.Profile] = PROFILES
+    calls: int = CALLS
+    packet_agent: PacketAgent | None = None
+    agent: Agent | None = None
+
+
+async def run_relay(settings: RelaySettings) -> None:
+    """Run a relay until a signal ends it."""
+    await _until_a_signal(_relay, settings)
+
+
+async def run_transceiver(settings: TransceiverSettings) -> None:
+    """Run a transceiver and its signaling until a signal ends them."""
+    await _until_a_signal(_transceiver, settings)
+
+
+async def run_serve(settings: TransceiverSettings) -> None:
+    """Run a relay at `settings.relay`, and a transceiver behind it, until a signal ends them."""
+    await _until_a_signal(_serve, settings)
+
+
+async def _until_a_signal(program: Callable[..., Awaitable[None]], settings: object) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(program, settings)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
+
+
+async def _relay(
+    settings: RelaySettings, task_status: trio.TaskStatus[tuple[Relay, HostPort]] = trio.TASK_STATUS_IGNORED
+) -> None:
+    path = settings.directory if isinstance(settings.directory, Path) else None
+    directory = settings.directory if isinstance(settings.directory, Directory) else Directory()
+    with closing(_bind(settings.public)) as public, closing(_bind(settings.inner)) as inner:
+        address = HostPort(*public.address)
+        announce = settings.announce or address
+        relay = Relay(
+            public=public, inner=inner, keys=settings.keys, directory=directory, proxy=(announce.host, announce.port)
+        )
+        async with trio.open_nursery() as nursery:
+            if path is not None:
+                nursery.start_soon(watch, path, directory)
+            await nursery.start(relay.run)
+            if settings.metrics is not None:
+                app = metrics_application(relay.metrics)
+                http = partial(serve_http, app, host=settings.metrics.host, port=settings.metrics.port)
+                port = await _listening(nursery, http, settings.metrics)
+                print(f"metrics on http://{HostPort(settings.metrics.host, port)}/metrics", flush=True)
+            print(f"relay on {address}, inner {HostPort(*inner.address)}", flush=True)
+            task_status.started((relay, address))
+
+
+async def _transceiver(
+    settings: TransceiverSettings,
+    more_metrics: Callable[[], Iterable[Sample]] = tuple,
+    directory: Directory | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with closing(_bind(settings.udp)) as port:
+        address = HostPort(*port.address)
+        told = settings.relay or settings.announce or address
+        if directory is not None:
+            directory.replace(Directory.of([f"{settings.route.cluster}/{settings.route.shard}={address}"]))
+        config = TransceiverConfig(
+            candidates=[sdp.Candidate(told.host, told.port or address.port)],
+            route=settings.route,
+            keys=settings.keys,
+            certificate=settings.certificate or dtls.Certificate.generate(os.urandom),
+            dtls_role=settings.dtls_role,
+            profiles=settings.profiles,
+            calls=settings.calls,
+        )
+        transceiver = Transceiver(
+            config,
+            RelayedPort(port, Networks(settings.relays)),
+            packet_agent=settings.packet_agent,
+            agent=settings.agent,
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(transceiver.run)
+            print(f"transceiver on {address}, clients are told {told}", flush=True)
+            await _start_signaling(nursery, transceiver, settings, more_metrics)
+            task_status.started()
+
+
+async def _start_signaling(
+    nursery: trio.Nursery,
+    transceiver: Transceiver,
+    settings: TransceiverSettings,
+    more_metrics: Callable[[], Iterable[Sample]],
+) -> None:
+    """Listen for offers; the last line printed is the page's address."""
+    rate = OfferRate()  # an address has one allowance, whichever way it comes
+    certificate, key = map(str, settings.tls) if settings.tls else (None, None)
+    tls = "s" if settings.tls else ""
+    if settings.websocket is not None:
+        websocket = partial(
+            serve_websocket,
+            transceiver,
+            host=settings.websocket.host,
+            port=settings.websocket.port,
+            token=settings.token,
+            origin=settings.origin,
+            rate=rate,
+            certificate=certificate,
+            key=key,
+        )
+        port = await _listening(nursery, websocket, settings.websocket)
+        print(f"ws{tls}://{HostPort(settings.websocket.host, port)}", flush=True)
+    app = application(transceiver, token=settings.token, origin=settings.origin, rate=rate, more_metrics=more_metrics)
+    http = partial(serve_http, app, host=settings.http.host, port=settings.http.port, certificate=certificate, key=key)
+    port = await _listening(nursery, http, settings.http)
+    print(f"http{tls}://{HostPort(settings.http.host, port)}", flush=True)
+
+
+async def _listening(nursery: trio.Nursery, serve: Callable[..., Awaitable[None]], address: HostPort) -> int:
+    try:
+        port: int = await nursery.start(serve)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on TCP {address}: {error.strerror or error}") from None
+    return port
+
+
+async def _serve(settings: TransceiverSettings, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    directory = Directory()
+    assert settings.relay is not None
+    async with trio.open_nursery() as nursery:
+        relay, address = await nursery.start(
+            _relay, RelaySettings(public=settings.relay, keys=settings.keys, directory=directory)
+        )
+        await nursery.start(_transceiver, attrs.evolve(settings, relay=address), relay.metrics, directory)
+        task_status.started()
+
+
+def _bind(address: HostPort) -> UdpPort:
+    try:
+        return UdpPort.bind(address.host, address.port)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on UDP {address}: {error.strerror}") from None

@@ -1,0 +1,73 @@
+"""The relay: a `RelayCore` between two ports."""
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from trioice.metrics import Sample
+from trioice.ports import Port, transport_address
+from trioice.relay.core import RelayCore
+from trioice.relay.directory import Directory
+from trioice.relay.forward import forward_clients, forward_transceivers
+from trioice.relay.token import TokenKeys
+from trioice.sansio import Address, Outbox
+
+
+class Relay:
+    """Forwards between `public`, where clients send, and `inner`, where transceivers answer. `proxy` is what clients call `public`."""
+
+    def __init__(
+        self,
+        *,
+        public: Port,
+        inner: Port,
+        keys: TokenKeys,
+        directory: Directory,
+        proxy: tuple[str, int],
+        make_address: Callable[[tuple[str, int]], Address] | None = None,
+    ) -> None:
+        self._public = public
+        self._inner = inner
+        self._to_inner: Outbox = []
+        self._to_outer: Outbox = []
+        self.core = RelayCore(
+            keys=keys,
+            directory=directory,
+            proxy=proxy,
+            transport_address=transport_address,
+            make_address=make_address or _plain,
+            inner=self._to_inner,
+            outer=self._to_outer,
+        )
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Forward until cancelled. Nothing is lost by that: the calls go on through the next relay that stands here."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(forward_clients, self.core, self._public, self._inner, self._to_inner)
+            nursery.start_soon(forward_transceivers, self.core, self._public, self._inner, self._to_outer)
+            task_status.started()
+
+    def metrics(self) -> Iterable[Sample]:
+        """Count what went through, what did not and why."""
+        core = self.core
+        for side, datagrams, octets in (
+            ("transceivers", core.inner_datagrams, core.inner_octets),
+            ("clients", core.outer_datagrams, core.outer_octets),
+        ):
+            yield _counter("forwarded_datagrams_total", "Datagrams forwarded, by where to.", datagrams, to=side)
+            yield _counter("forwarded_octets_total", "Octets forwarded, without headers, by where to.", octets, to=side)
+        for drop, count in core.dropped.items():
+            yield _counter("dropped_total", "Datagrams dropped, by reason.", count, reason=drop.name.lower())
+        for state, flows in (("confirmed", core.flows), ("unconfirmed", core.unconfirmed)):
+            yield Sample(
+                name="trioice_relay_flows", kind="gauge", help="Flows remembered.", value=flows, labels={"state": state}
+            )
+
+
+def _counter(name: str, text: str, value: int, **labels: str) -> Sample:
+    return Sample(name=f"trioice_relay_{name}", kind="counter", help=text, value=value, labels=labels)
+
+
+def _plain(address: tuple[str, int]) -> Address:
+    """Make the address that a socket gives for a host and port: with two more fields for IPv6."""
+    return (*address, 0, 0) if ":" in address[0] else address

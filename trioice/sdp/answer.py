@@ -1,0 +1,114 @@
+"""The answer to an offer: one audio section of Opus, everything else rejected (RFC 8829, 5.3; RFC 8839, 5; RFC 8843, 7.3).
+
+What BUNDLE asks for when sections are rejected (RFC 8843, 7.3.1 and 7.3.3): a rejected section has port 0, no ``a=bundle-only``,
+and is not in the answer's group; the tag, the first of the group, passes to the next section that is accepted. We accept one, so
+the group that we answer is that section alone, wherever it stood in the offer's group. What it needs of the transport it
+carries itself, as an offer that makes a group puts it into every section with a port; a section without port is not accepted.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from trioice.dtls import Fingerprint
+from trioice.errors import LocalProtocolError
+from trioice.sdp.offer import MIRRORED, AudioSection, Offer, Setup
+from trioice.sdp.parse import Section
+
+HOST_PRIORITY: Final = 126 << 24 | 65535 << 8 | 255
+"""Of the first component of a host candidate, with the local preference of an agent that has one address (RFC 8445, 5.1.2)."""
+
+STREAM: Final = "trioice"
+"""What a client sees as the id of the stream that our audio is in (RFC 8830)."""
+
+
+@attrs.frozen
+class Candidate:
+    """A host candidate over UDP: an address that clients may send to."""
+
+    address: str
+    port: int
+    foundation: str = "1"
+    priority: int = HOST_PRIORITY
+
+    def __str__(self) -> str:
+        """Write the attribute's value (RFC 8839, 5.1)."""
+        return f"candidate:{self.foundation} 1 udp {self.priority} {self.address} {self.port} typ host"
+
+
+def answer(
+    offer: Offer,
+    *,
+    ufrag: str,
+    pwd: str,
+    fingerprint: Fingerprint,
+    setup: Setup,
+    candidates: Sequence[Candidate],
+    ssrc: int,
+    cname: str,
+    origin: int,
+    version: int = 1,
+) -> str:
+    """Answer an offer, with CRLF after every line.
+
+    `setup` is what `Offer.answer_setup` told. `origin` numbers the session, 63 bits at most; `version` counts its answers
+    (RFC 8866, 5.2). Raises `LocalProtocolError` when `setup` is not open to an answer.
+    """
+    if setup == offer.setup:
+        raise LocalProtocolError(f"both ends would be DTLS {setup}")
+    audio = offer.audio
+    lines = [
+        "v=0",
+        f"o=- {origin} {version} IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        *([f"a=group:BUNDLE {audio.mid}"] if audio.mid in offer.bundle else []),
+        "a=ice-lite",
+        "a=ice-options:ice2 trickle",
+    ]
+    for index, section in enumerate(offer.sections):
+        if index == audio.index:
+            lines += _destination(section, audio, candidates)
+            lines += [f"a=ice-ufrag:{ufrag}", f"a=ice-pwd:{pwd}", f"a=fingerprint:{fingerprint}", f"a=setup:{setup}"]
+            lines += _media(audio, ssrc, cname)
+            lines += [f"a={candidate}" for candidate in candidates] + ["a=end-of-candidates"]
+        else:
+            lines += _rejected(section)
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def _destination(section: Section, audio: AudioSection, candidates: Sequence[Candidate]) -> list[str]:
+    """Write the section's head: where to send to without ICE is the first candidate's address (RFC 8839, 4.2.1.2)."""
+    address, port = (candidates[0].address, candidates[0].port) if candidates else ("0.0.0.0", 9)
+    return [
+        f"m=audio {port} {section.protocol} {audio.opus}",
+        f"c=IN {'IP6' if ':' in address else 'IP4'} {address}",
+        *([f"a=mid:{audio.mid}"] if audio.mid else []),
+    ]
+
+
+def _media(audio: AudioSection, ssrc: int, cname: str) -> list[str]:
+    direction = MIRRORED[audio.direction]
+    lines = [f"a={direction}", "a=rtcp-mux"]
+    if audio.rtcp_rsize:
+        lines.append("a=rtcp-rsize")
+    lines += [f"a=rtpmap:{audio.opus} opus/48000/2", f"a=fmtp:{audio.opus} minptime=10;useinbandfec=1"]
+    for extension in audio.extensions:
+        if extension.direction != "inactive":
+            way = "" if extension.direction == "sendrecv" else f"/{MIRRORED[extension.direction]}"
+            lines.append(f"a=extmap:{extension.number}{way} {extension.uri}")
+    if direction in ("sendrecv", "sendonly"):
+        lines += [f"a=msid:{STREAM} audio", f"a=ssrc:{ssrc} cname:{cname}"]
+    return lines
+
+
+def _rejected(section: Section) -> list[str]:
+    """Reject a section: port 0, all else of its m= line as offered (RFC 3264, 6; RFC 8829, 5.3.1)."""
+    mid = section.first("mid")
+    return [
+        f"m={section.media} 0 {section.protocol} {' '.join(section.formats)}",
+        "c=IN IP4 0.0.0.0",
+        *([f"a=mid:{mid.value}"] if mid else []),
+        "a=inactive",
+    ]

@@ -1,0 +1,264 @@
+"""A session: one peer's whole WebRTC state, demultiplexed by the first octet of each datagram (RFC 7983).
+
+    datagram ─┬─ 0..3      STUN ─────▶ IceLite ── proves sources, selects the path
+              ├─ 20..63    DTLS ─────▶ DtlsClient or DtlsServer ── yields the SRTP keys
+              └─ 128..191  SRTP ─────▶ SrtpReceiver ──▶ RtpSession ──▶ a plain RTP packet, returned
+
+Everything but STUN counts only from a source that a check has proven. The handshake starts with the first such check. Media goes to
+the path that ICE selected, and ICE follows it: a packet that is authentic, and newer than all before, moves the path to where it came from.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import attrs
+
+from trioice import dtls, rtp, srtp
+from trioice.errors import LocalProtocolError
+from trioice.ice import Credentials, IceLite, PathProven, PathSelected
+from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
+
+DtlsRole = Literal["client", "server"]
+
+
+@attrs.frozen(kw_only=True)
+class SessionConfig:
+    """What offer and answer agreed on, and what the session is given to work with.
+
+    `profiles` are SRTP protection profiles in our order of preference; `epoch` is wall time minus monotonic time, in seconds;
+    `transport_address` gives the IP address and port behind an `Address`.
+    """
+
+    credentials: Credentials
+    dtls_role: DtlsRole
+    certificate: dtls.Certificate = attrs.field(repr=False)
+    fingerprints: Sequence[dtls.Fingerprint]
+    profiles: Sequence[srtp.Profile]
+    ssrc: int
+    cname: str
+    clock_rate: int = 48000
+    entropy: Entropy = attrs.field(repr=False)
+    epoch: float
+    transport_address: Callable[[Address], tuple[str, int]] = attrs.field(repr=False)
+    engine: srtp.Engine = "auto"
+
+
+class Drop(enum.Enum):
+    """Why a session refused a datagram before a layer saw it, or could not send a packet."""
+
+    UNKNOWN_FIRST_OCTET = "neither STUN nor DTLS nor SRTP"
+    UNPROVEN_SOURCE = "from a source that no check has proven"
+    BEFORE_KEYS = "media before the handshake was complete"
+    UNSENT = "a packet of ours before there was a path and a key"
+
+
+class Session:
+    """One peer. A machine (`trioice.sansio.Machine`); `receive` returns the plain RTP packet that a datagram held."""
+
+    def __init__(self, config: SessionConfig, *, outbox: Outbox, events: list[Event], now: float) -> None:
+        self.config = config
+        self.dropped: Counter[Drop] = Counter()
+        self.connected = False
+        self.ended = False
+        self.ice = IceLite(
+            config.credentials, transport_address=config.transport_address, outbox=outbox, events=events, now=now
+        )
+        self._outbox = outbox
+        self._events = events
+        self._inbox: list[bytes] = []  # DTLS application data; nothing reads it until there are data channels
+        self.dtls: dtls.DtlsClient | dtls.DtlsServer | None = None
+        self._receiver: srtp.SrtpReceiver | None = None
+        self._sender: srtp.SrtpSender | None = None
+        self._reports: Outbox = []
+        self.rtp = rtp.RtpSession(
+            ssrc=config.ssrc,
+            cname=config.cname,
+            clock_rate=config.clock_rate,
+            epoch=config.epoch,
+            entropy=config.entropy,
+            outbox=self._reports,
+            events=events,
+        )
+
+    @property
+    def deadline(self) -> float:
+        """The earliest of the layers' deadlines."""
+        if self.ended:
+            return NEVER
+        handshake = NEVER if self.dtls is None else self.dtls.deadline
+        reports = self.rtp.deadline if self.connected else NEVER
+        return min(self.ice.deadline, handshake, reports)
+
+    def receive(self, datagram: bytes, source: Address, now: float) -> bytes | None:
+        """Take a datagram from anywhere; the plain RTP packet that it held, if it did."""
+        first = datagram[0] if datagram else 256
+        if 128 <= first <= 191:
+            return self._media(datagram, source, now)
+        if self.ended:
+            return None
+        mark = len(self._events)
+        if first <= 3:
+            self.ice.receive(datagram, source, now)
+        elif 20 <= first <= 63:
+            if self.dtls is None or source not in self.ice.paths:
+                self.dropped[Drop.UNPROVEN_SOURCE] += 1
+            else:
+                self.dtls.receive(datagram, source, now)
+                self._inbox.clear()
+        else:
+            self.dropped[Drop.UNKNOWN_FIRST_OCTET] += 1
+        if len(self._events) > mark:
+            self._notice(mark, now)
+        return None
+
+    def expire(self, now: float) -> None:
+        """Do what is due in each layer."""
+        if self.ended:
+            return
+        mark = len(self._events)
+        self.ice.expire(now)
+        if self.dtls is not None:
+            self.dtls.expire(now)
+        self._notice(mark, now)
+        if self.connected:
+            self.rtp.expire(now)
+            self._send_reports()
+
+    def close(self, now: float) -> None:
+        """Say goodbye in RTCP and DTLS, then be silent."""
+        if self.ended:
+            return
+        if self.connected:
+            self.rtp.close(now)
+            self._send_reports()
+        if self.dtls is not None:
+            self.dtls.close(now)
+        self._end(now)
+
+    def restart(self, credentials: Credentials, now: float) -> None:
+        """Take new ICE credentials (RFC 8445, 9); DTLS, the keys and the old path stay."""
+        if self.ended:
+            raise LocalProtocolError("the session has ended")
+        self.ice.restart(credentials, now)
+
+    def send(self, packet: bytes, now: float) -> None:
+        """Protect a plain RTP packet and send it to the selected path; without one, or without keys, it is dropped and counted."""
+        to = self.ice.selected
+        if self._sender is None or to is None:
+            self.dropped[Drop.UNSENT] += 1
+            return
+        protected = self._sender.protect(packet)
+        if protected is not None:
+            self._outbox.append((protected, to))
+            self.rtp.sent(packet, now)
+
+    def drops(self) -> Iterator[tuple[str, Mapping[enum.Enum, int]]]:
+        """What each layer refused, by reason."""
+        yield "session", self.dropped
+        yield "ice", self.ice.dropped
+        if self.dtls is not None:
+            yield "dtls", self.dtls.dropped
+        if self._receiver is not None:
+            yield "srtp", self._receiver.dropped
+
+    def stats(self, now: float) -> dict[str, object]:
+        """Counters of the session as plain data, times in seconds."""
+        stats = attrs.asdict(self.rtp.stats(now))
+        if self.dtls is not None and self.connected:
+            stats |= {"dtls": "1.2", "srtp": srtp.PROFILES[self.dtls.srtp_profile].name, "handshake_rtt": self.dtls.rtt}
+        stats["dropped"] = {
+            layer: {drop.name.lower(): count for drop, count in dropped.items()} for layer, dropped in self.drops()
+        }
+        return stats
+
+    def _media(self, datagram: bytes, source: Address, now: float) -> bytes | None:
+        if source not in self.ice.paths:  # ended sessions have none
+            self.dropped[Drop.UNPROVEN_SOURCE] += 1
+            return None
+        receiver = self._receiver
+        if receiver is None:
+            self.dropped[Drop.BEFORE_KEYS] += 1
+            return None
+        if rtp.is_rtcp(datagram):
+            packet = receiver.unprotect_rtcp(datagram)
+            if packet is not None:
+                mark = len(self._events)
+                self.rtp.receive(packet, source, now)
+                self._notice(mark, now)
+            return None
+        packet = receiver.unprotect(datagram)
+        if packet is None:
+            return None
+        newest = self.rtp.newest
+        packet = self.rtp.receive(packet, source, now)
+        if source != self.ice.selected and self.rtp.newest != newest:
+            # Only what is newer than all before: a straggler, or a packet replayed, must not take the path back.
+            mark = len(self._events)
+            self.ice.follow(source, now)
+            self._notice(mark, now)
+        return packet
+
+    def _notice(self, mark: int, now: float) -> None:
+        """React to what the layers announced since `mark`; the events stay where they are, for our owner."""
+        for event in self._events[mark:]:
+            match event:
+                case PathProven(source):
+                    if self.dtls is None:
+                        self._start_dtls(source, now)
+                case PathSelected(to):
+                    if self.dtls is not None:
+                        self.dtls.peer = to
+                case dtls.Connected():
+                    self._take_keys(event, now)
+                case Failed():
+                    if self.dtls is not None:
+                        self.dtls.close(now)
+                    self._end(now)
+                case Closed():
+                    self._end(now)
+                case _:
+                    pass
+
+    def _start_dtls(self, peer: Address, now: float) -> None:
+        config = self.config
+        make = dtls.DtlsClient if config.dtls_role == "client" else dtls.DtlsServer
+        self.dtls = make(
+            certificate=config.certificate,
+            fingerprints=config.fingerprints,
+            profiles=[profile.number for profile in config.profiles],
+            entropy=config.entropy,
+            peer=peer,
+            outbox=self._outbox,
+            inbox=self._inbox,
+            events=self._events,
+        )
+        if isinstance(self.dtls, dtls.DtlsClient):
+            self.dtls.start(now)
+
+    def _take_keys(self, connected: dtls.Connected, now: float) -> None:
+        """Derive the SRTP keys of both directions (RFC 5764, 4.2)."""
+        assert self.dtls is not None
+        profile = srtp.PROFILES[connected.srtp_profile]
+        material = self.dtls.export(srtp.EXTRACTOR, srtp.material_length(profile))
+        client, server = srtp.split(profile, material)
+        ours, theirs = (client, server) if self.config.dtls_role == "client" else (server, client)
+        self._sender = srtp.sender(profile, ours, engine=self.config.engine)
+        self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine)
+        self.connected = True
+        self.rtp.start(now)
+
+    def _send_reports(self) -> None:
+        to = self.ice.selected
+        for report, _ in self._reports:
+            if self._sender is not None and to is not None:
+                protected = self._sender.protect_rtcp(report)
+                if protected is not None:
+                    self._outbox.append((protected, to))
+        self._reports.clear()
+
+    def _end(self, now: float) -> None:
+        self.ended = True
+        self.connected = False
+        self.ice.close(now)  # without paths nothing comes in, and nothing goes out

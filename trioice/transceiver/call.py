@@ -1,0 +1,103 @@
+"""A call: what the agent sees of a session."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
+
+import trio
+
+from trioice import rtp
+from trioice.session import Session
+
+BUFFERED: Final = 500
+"""Packets that wait for an agent's task: ten seconds of speech. A slower one loses the oldest, counted in `Call.unread`."""
+
+
+class Owner(Protocol):
+    """What a call needs of its transceiver."""
+
+    def send(self, call: "Call", packet: bytes) -> None:
+        """Send a plain RTP packet."""
+
+    def hang_up(self, call: "Call") -> None:
+        """End the call."""
+
+
+class Call:
+    """One caller. All verbs are synchronous, and take effect before they return.
+
+    `id` is unguessable, as whoever knows it may hang up. `offered` is what the client sent beside its offer, for the agent.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        session: Session,
+        *,
+        call_id: str,
+        payload_type: int,
+        offered: object,
+        answer: str,
+        etag: str,
+    ) -> None:
+        self.id = call_id
+        self.session = offered
+        self.answer = answer
+        self.etag = etag
+        self.payload_type = payload_type
+        self.ended = trio.Event()
+        self.why = ""
+        self.unread = 0
+        self.media = session
+        self._owner = owner
+        self._sequence = rtp.initial_sequence(session.config.entropy)
+        self._waiting: deque[bytes] = deque()
+        self._awake = trio.Event()
+
+    def send(self, payload: bytes, timestamp: int, marker: bool = False) -> None:
+        """Send one RTP payload in the negotiated format; `timestamp` is in units of its clock rate (48 kHz for Opus).
+
+        What is sent before the call is connected, or after it ended, is dropped and counted (`trioice.session.Drop.UNSENT`).
+        """
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        packet = rtp.build(
+            self.payload_type, marker, self._sequence, timestamp & 0xFFFFFFFF, self.media.config.ssrc, payload
+        )
+        self._owner.send(self, packet)
+
+    async def packets(self) -> AsyncIterator[bytes]:
+        """Yield the caller's plain RTP packets as they come, until the call ends. For one consumer."""
+        while True:
+            await trio.lowlevel.checkpoint()
+            while self._waiting:
+                yield self._waiting.popleft()
+            if self.ended.is_set():
+                return
+            self._awake = trio.Event()
+            await self._awake.wait()
+
+    def hang_up(self) -> None:
+        """End the call; harmless when it has ended."""
+        self._owner.hang_up(self)
+
+    def stats(self) -> dict[str, object]:
+        """Counters of the call as plain data, times in seconds."""
+        return {"call": self.id, "connected": self.media.connected, **self.media.stats(trio.current_time())}
+
+    def deliver(self, packets: list[bytes]) -> None:
+        """Give the caller's packets of one burst to the agent's task (for the transceiver)."""
+        self._waiting.extend(packets)
+        while len(self._waiting) > BUFFERED:
+            self._waiting.popleft()
+            self.unread += 1
+        self._awake.set()
+
+    def end(self, why: str) -> None:
+        """Note that the call has ended (for the transceiver)."""
+        self.why = why
+        self.ended.set()
+        self._awake.set()
+
+
+PacketAgent = Callable[[Call, list[bytes]], None]
+"""An agent at packet level: called at most once per call and burst; what it sends leaves in the same flush."""

@@ -1,0 +1,320 @@
+"""The transceiver: one port, all its calls, and the agents behind them."""
+
+import base64
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Literal
+
+import attrs
+import trio
+
+from trioice import dtls, sdp, srtp
+from trioice.driver import Driver
+from trioice.endpoint import Broke, Endpoint, Events, Media
+from trioice.errors import LocalProtocolError, TrioiceError
+from trioice.ice import Credentials
+from trioice.metrics import Sample
+from trioice.ports import Port, transport_address
+from trioice.relay.token import NONCE_LENGTH, Route, TokenKeys
+from trioice.sansio import Closed, Entropy, Failed, Outbox
+from trioice.session import Session, SessionConfig
+from trioice.transceiver.call import Call, PacketAgent
+from trioice.transceiver.echo import echo
+
+logger = logging.getLogger(__name__)
+
+Agent = Callable[[Call], Awaitable[None]]
+"""An agent as a task of its own: the call ends when it returns."""
+
+GRACE: Final = 5.0
+"""Seconds that an agent's task may go on after its call has ended."""
+
+CALLS: Final = 1000
+"""Calls of one transceiver unless told otherwise: what one core carries."""
+
+
+PROFILES: Final = tuple(srtp.PROFILES.values())
+"""SRTP profiles unless told otherwise, the cheapest first."""
+
+
+class Exhausted(TrioiceError):
+    """The limit of calls is reached, or the transceiver is stopping: try another, or later."""
+
+
+@attrs.frozen(kw_only=True)
+class TransceiverConfig:
+    """What a transceiver is told at start.
+
+    `candidates` are the addresses that clients are told to send to: the relay's, or its own. The `route` and `keys` make the routing
+    tokens; a relay needs the same keys, and a directory that leads the route here.
+    """
+
+    candidates: Sequence[sdp.Candidate]
+    route: Route
+    keys: TokenKeys = attrs.field(repr=False)
+    certificate: dtls.Certificate = attrs.field(repr=False)
+    dtls_role: Literal["auto", "active", "passive"] = "auto"
+    profiles: Sequence[srtp.Profile] = PROFILES
+    calls: int = CALLS
+    entropy: Entropy = attrs.field(default=os.urandom, repr=False)
+
+
+class Transceiver:
+    """Owns the calls of one port. `run` drives it; every other verb is synchronous, and belongs to the same thread."""
+
+    def __init__(
+        self,
+        config: TransceiverConfig,
+        port: Port,
+        *,
+        packet_agent: PacketAgent | None = None,
+        agent: Agent | None = None,
+    ) -> None:
+        self.config = config
+        self.calls: dict[str, Call] = {}
+        self.ended: Counter[str] = Counter()  # reason → calls
+        self._answered = 0
+        self._dropped: Counter[tuple[str, str]] = Counter()  # of calls that have ended, by layer and reason
+        self._packet_agent = packet_agent if packet_agent or agent else echo
+        self._agent = agent
+        self._by_session: dict[Session, Call] = {}
+        self._media: Media = []
+        self._events: Events = []
+        outbox: Outbox = []
+        self.endpoint = Endpoint(outbox=outbox, media=self._media, events=self._events)
+        self._driver = Driver(self.endpoint, port, outbox, self._react)
+        self._nursery: trio.Nursery | None = None
+        self._epoch = 0.0
+        self._stopping = False
+
+    @property
+    def candidates(self) -> Sequence[sdp.Candidate]:
+        """The addresses that clients are told to send to."""
+        return self.config.candidates
+
+    @property
+    def running(self) -> bool:
+        """Whether new calls are taken: from the start of `run` until a stop is announced."""
+        return self._nursery is not None and not self._stopping
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve calls until cancelled; then every peer is told goodbye."""
+        self._epoch = time.time() - trio.current_time()
+        async with trio.open_nursery() as self._nursery:
+            try:
+                await self._driver.run(task_status)
+            finally:
+                self._nursery = None
+
+    def announce_stop(self) -> None:
+        """Take no new calls from now on; those that live go on until `run` is cancelled."""
+        self._stopping = True
+
+    def answer(self, offer: str, *, session: object = None) -> Call:
+        """Make a call of an offer. Raises `sdp.SdpError`, or `Exhausted`."""
+        if not self.running:
+            raise Exhausted("no new calls are taken")
+        if len(self.calls) >= self.config.calls:
+            raise Exhausted(f"all {self.config.calls} calls are taken")
+        return self._make_call(sdp.Offer.read(offer), session)
+
+    def restart(self, call: Call, offer: str) -> str:
+        """Restart a call's ICE with a new offer; the new answer. Raises `sdp.SdpError`, or `LocalProtocolError` after its end."""
+        new = sdp.Offer.read(offer)
+        if set(new.fingerprints) != set(call.media.config.fingerprints):
+            raise sdp.SdpError(
+                None, "a restart keeps the DTLS association, but the fingerprint is another (RFC 8842, 5.1)"
+            )
+        self._restart(call, new.ice_ufrag)
+        call.answer = self._answer(call.media.config, call.media.ice.credentials, new)
+        return call.answer
+
+    def restart_ice(self, call: Call, ufrag: str, pwd: str) -> tuple[str, str]:
+        """Restart a call's ICE with the client's new credentials; ours, as (ufrag, pwd).
+
+        The client's password is of no use here: a lite agent sends no checks.
+        """
+        self._restart(call, ufrag)
+        credentials = call.media.ice.credentials
+        return credentials.ufrag, credentials.pwd
+
+    def find(self, call_id: str) -> Call | None:
+        """Find a live call."""
+        return self.calls.get(call_id)
+
+    def send(self, call: Call, packet: bytes) -> None:
+        """Send a plain RTP packet to a call (see `Call.send`)."""
+        call.media.send(packet, trio.current_time())
+        self._driver.flush()
+
+    def hang_up(self, call: Call) -> None:
+        """End a call (see `Call.hang_up`)."""
+        self.endpoint.hang_up(call.media, trio.current_time())
+        self._announce()
+        self._driver.flush()
+
+    def metrics(self) -> Iterable[Sample]:
+        """Tell what is counted, for the whole port and summed over its calls."""
+        yield _gauge("calls", "Calls that live.", len(self.calls))
+        yield _counter("calls_total", "Calls answered.", self._answered)
+        for reason, count in self.ended.items():
+            yield _counter("calls_ended_total", "Calls that ended, by reason.", count, reason=reason)
+        drops = self._dropped + _dropped(*(call.media for call in self.calls.values()))
+        for (layer, reason), count in drops.items():
+            yield _counter(
+                "dropped_total", "Datagrams refused, by layer and reason.", count, layer=layer, reason=reason
+            )
+        for drop, count in self.endpoint.dropped.items():
+            yield _counter("dropped_total", "", count, layer="endpoint", reason=drop.name.lower())
+
+    def _make_call(self, offer: sdp.Offer, offered: object) -> Call:
+        config, entropy = self.config, self.config.entropy
+        setup = offer.answer_setup(config.dtls_role)
+        session_config = SessionConfig(
+            credentials=self._credentials(offer.ice_ufrag),
+            dtls_role="client" if setup == "active" else "server",
+            certificate=config.certificate,
+            fingerprints=offer.fingerprints,
+            profiles=config.profiles,
+            ssrc=int.from_bytes(entropy(4), "big"),
+            cname=_word(entropy(9)),
+            entropy=entropy,
+            epoch=self._epoch,
+            transport_address=transport_address,
+        )
+        session = self.endpoint.admit(session_config, trio.current_time())
+        call = Call(
+            self,
+            session,
+            call_id="rtc_" + _word(entropy(18)),
+            payload_type=offer.audio.opus,
+            offered=offered,
+            answer=self._answer(session_config, session_config.credentials, offer),
+            etag=_word(entropy(9)),
+        )
+        self.calls[call.id] = self._by_session[session] = call
+        self._answered += 1
+        self._driver.flush()  # the driver must learn of the new deadline
+        if self._agent is not None and self._nursery is not None:
+            self._nursery.start_soon(self._run_agent, call, self._agent)
+        logger.info("call %s offered; we are DTLS %s", call.id, session_config.dtls_role)
+        return call
+
+    def _restart(self, call: Call, remote_ufrag: str) -> None:
+        if call.ended.is_set():
+            raise LocalProtocolError("the call has ended")
+        self.endpoint.restart(call.media, self._credentials(remote_ufrag), trio.current_time())
+        call.etag = _word(self.config.entropy(9))
+
+    def _credentials(self, remote_ufrag: str) -> Credentials:
+        entropy = self.config.entropy
+        while True:
+            ufrag = self.config.keys.seal(self.config.route, entropy(NONCE_LENGTH))
+            if not self.endpoint.has_ufrag(ufrag):
+                return Credentials(ufrag, base64.b64encode(entropy(24)).decode(), remote_ufrag)
+
+    def _answer(self, config: SessionConfig, credentials: Credentials, offer: sdp.Offer) -> str:
+        return sdp.answer(
+            offer,
+            ufrag=credentials.ufrag,
+            pwd=credentials.pwd,
+            fingerprint=config.certificate.fingerprint(),
+            setup="active" if config.dtls_role == "client" else "passive",
+            candidates=self.candidates,
+            ssrc=config.ssrc,
+            cname=config.cname,
+            origin=int.from_bytes(self.config.entropy(4), "big"),
+        )
+
+    def _react(self, now: float) -> None:
+        """Hand a burst's media to the agents, then its changes of state to whom they concern."""
+        if self._media:
+            bursts: dict[Session, list[bytes]] = {}
+            for session, packet in self._media:
+                bursts.setdefault(session, []).append(packet)
+            self._media.clear()
+            for session, packets in bursts.items():
+                call = self._by_session.get(session)
+                if call is not None:
+                    self._hand_over(call, packets)
+        self._announce()
+
+    def _hand_over(self, call: Call, packets: list[bytes]) -> None:
+        if self._packet_agent is not None:
+            try:
+                self._packet_agent(call, packets)
+            except Exception:
+                logger.exception("call %s: its agent failed", call.id)
+                call.hang_up()
+        if self._agent is not None:
+            call.deliver(packets)
+
+    def _announce(self) -> None:
+        events = self._events.copy()
+        self._events.clear()
+        for session, event in events:
+            call = self._by_session.get(session)
+            if call is None:
+                continue
+            match event:
+                case dtls.Connected():
+                    profile = srtp.PROFILES[event.srtp_profile].name
+                    logger.info("call %s connected: DTLS 1.2, %s", call.id, profile)
+                case Broke(error):
+                    logger.error("call %s broke", call.id, exc_info=error)
+                case Failed(error):
+                    self._end(call, str(error), error.reason.name.lower())
+                case Closed(reason):
+                    self._end(call, reason, "closed")
+                case _:
+                    pass
+
+    def _end(self, call: Call, why: str, reason: str) -> None:
+        del self.calls[call.id]
+        del self._by_session[call.media]
+        self.ended[reason] += 1
+        self._dropped += _dropped(call.media)
+        call.end(why)
+        logger.info("call %s ended: %s", call.id, why)
+
+    async def _run_agent(self, call: Call, agent: Agent) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_after, call, nursery.cancel_scope)
+                await agent(call)
+                nursery.cancel_scope.cancel()
+        except Exception:
+            logger.exception("call %s: its agent failed", call.id)
+        finally:
+            call.hang_up()
+
+
+async def _cancel_after(call: Call, scope: trio.CancelScope) -> None:
+    await call.ended.wait()
+    scope.deadline = trio.current_time() + GRACE
+
+
+def _dropped(*sessions: Session) -> Counter[tuple[str, str]]:
+    """Sum what the layers of sessions dropped, by layer and reason."""
+    drops: Counter[tuple[str, str]] = Counter()
+    for session in sessions:
+        for layer, dropped in session.drops():
+            for drop, count in dropped.items():
+                drops[layer, drop.name.lower()] += count
+    return drops
+
+
+def _counter(name: str, text: str, value: float, **labels: str) -> Sample:
+    return Sample(name=f"trioice_{name}", kind="counter", help=text, value=value, labels=labels)
+
+
+def _gauge(name: str, text: str, value: float) -> Sample:
+    return Sample(name=f"trioice_{name}", kind="gauge", help=text, value=value)
+
+
+def _word(octets: bytes) -> str:
+    """Random octets as a word that may stand in a URL, three in four characters."""
+    return base64.urlsafe_b64encode(octets).decode()

@@ -20,6 +20,7 @@ LAYERS = [
     ["ports", "memory", "driver"],
     ["relay", "transceiver", "signaling"],
     ["programs"],
+    ["options"],
     ["cli"],
     ["__main__", ""],
 ]

@@ -38,22 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = root.parse_args(arguments)
     level = getattr(options, "log", "warning").upper()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=level, stream=sys.stderr)
+    status = 0
     try:
         options.run(options)
-    except* Usage as errors:
-        return _complain(options, errors, 2)
-    except* OSError as errors:
-        return _complain(options, errors, 1)
-    return 0
+    except* Usage as mistakes:
+        status = 2
+        _complain(options.command, mistakes)
+    except* OSError as refusals:
+        status = 1
+        _complain(options.command, refusals)
+    return status
 
 
-def _complain(options: argparse.Namespace, errors: BaseExceptionGroup[BaseException], status: int) -> int:
+def _complain(command: str, errors: BaseExceptionGroup[BaseException]) -> None:
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    print(f"trioice {options.command}: {reason}", file=sys.stderr)
-    return status
+    print(f"trioice {command}: {reason}", file=sys.stderr)
 
 
 def _serve(options: argparse.Namespace) -> None:

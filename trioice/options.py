@@ -171,7 +171,7 @@ def _host_port(text: str) -> HostPort:
     try:
         return HostPort.read(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not an IP address and port: {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address and port: {error}") from None
 
 
 def _number(limit: int, least: int = 0) -> Callable[[str], int]:

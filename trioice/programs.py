@@ -18,7 +18,7 @@ from trioice.ports import Networks, RelayedPort, UdpPort
 from trioice.relay.directory import Directory, watch
 from trioice.relay.server import Relay
 from trioice.relay.token import Route, TokenKeys
-from trioice.signaling.http import application, metrics_application
+from trioice.signaling.http import application, observability
 from trioice.signaling.limits import OfferRate
 from trioice.signaling.serve import serve_http
 from trioice.signaling.websocket import serve_websocket
@@ -129,10 +129,9 @@ async def _relay(
                 nursery.start_soon(watch, path, directory)
             await nursery.start(relay.run)
             if settings.metrics is not None:
-                app = metrics_application(relay.metrics)
+                app = observability(relay.metrics)
                 http = partial(serve_http, app, host=settings.metrics.host, port=settings.metrics.port)
-                port = await _listening(nursery, http, settings.metrics)
-                print(f"metrics on http://{HostPort(settings.metrics.host, port)}/metrics", flush=True)
+                print(f"metrics on {await _listening(nursery, http, settings.metrics)}/metrics", flush=True)
             print(f"relay on {address}, inner {HostPort(*inner.address)}", flush=True)
             task_status.started((relay, address))
 
@@ -179,7 +178,6 @@ async def _start_signaling(
     """Listen for offers; the last line printed is the page's address."""
     rate = OfferRate()  # an address has one allowance, whichever way it comes
     certificate, key = map(str, settings.tls) if settings.tls else (None, None)
-    tls = "s" if settings.tls else ""
     if settings.websocket is not None:
         websocket = partial(
             serve_websocket,
@@ -192,20 +190,19 @@ async def _start_signaling(
             certificate=certificate,
             key=key,
         )
-        port = await _listening(nursery, websocket, settings.websocket)
-        print(f"ws{tls}://{HostPort(settings.websocket.host, port)}", flush=True)
+        print(await _listening(nursery, websocket, settings.websocket), flush=True)
     app = application(transceiver, token=settings.token, origin=settings.origin, rate=rate, more_metrics=more_metrics)
     http = partial(serve_http, app, host=settings.http.host, port=settings.http.port, certificate=certificate, key=key)
-    port = await _listening(nursery, http, settings.http)
-    print(f"http{tls}://{HostPort(settings.http.host, port)}", flush=True)
+    print(await _listening(nursery, http, settings.http), flush=True)
 
 
-async def _listening(nursery: trio.Nursery, serve: Callable[..., Awaitable[None]], address: HostPort) -> int:
+async def _listening(nursery: trio.Nursery, serve: Callable[..., Awaitable[None]], address: HostPort) -> str:
+    """Start a listener; where it listens, as a URL."""
     try:
-        port: int = await nursery.start(serve)
+        url: str = await nursery.start(serve)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on TCP {address}: {error.strerror or error}") from None
-    return port
+    return url
 
 
 async def _serve(settings: TransceiverSettings, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

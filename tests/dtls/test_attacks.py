@@ -114,6 +114,12 @@ def test_7_a_guessed_cookie_does_not_keep_the_real_one_out() -> None:
     assert pair.are_agreed
 
 
+def test_7_a_client_that_has_not_started_does_not_listen() -> None:
+    pair = Pair()
+    assert pair.to_client([handshake(HandshakeType.SERVER_HELLO, 0), b"\x16", plaintext(ALERT, b"\x02\x28")]) == []
+    assert pair.run().are_agreed
+
+
 # 8. Fragments
 
 
@@ -443,6 +449,7 @@ def with_extension(hello: ClientHello, kind: int, value: bytes) -> ClientHello:
         (lambda h: attrs.evolve(h, cipher_suites=(0x1301, 0xC02F, 0x0000)), Misbehaviour.NO_COMMON_CIPHER_SUITE),
         (lambda h: attrs.evolve(h, compression_methods=b"\x01"), Misbehaviour.ILLEGAL_PARAMETER),
         (lambda h: attrs.evolve(h, version=0xFEFF), Misbehaviour.NO_COMMON_VERSION),
+        (lambda h: attrs.evolve(h, version=0x0303), Misbehaviour.NO_COMMON_VERSION),
         (lambda h: with_extension(h, extensions.SUPPORTED_VERSIONS, b"\2\xfe\xfc"), Misbehaviour.NO_COMMON_VERSION),
         (lambda h: with_extension(h, extensions.RENEGOTIATION_INFO, b"\1x"), Misbehaviour.ILLEGAL_PARAMETER),
         (lambda h: with_extension(h, extensions.EC_POINT_FORMATS, b"\1\1"), Misbehaviour.ILLEGAL_PARAMETER),

@@ -118,7 +118,7 @@ def test_the_two_byte_form_of_rfc_8285_4_3() -> None:
     ("words", "seen"),
     [
         ("bede0002 10aa f0bb 20cc0000", [(1, b"\xaa")]),  # identifier 15 ends the list
-        ("bede0002 10aa 05bb 20cc0000", [(1, b"\xaa")]),  # so does 0 with a length
+        ("bede0002 10aa 05 20bb 000000", [(1, b"\xaa")]),  # so does 0 with a length
         ("bede0001 10aa 2fbb", [(1, b"\xaa")]),  # the element is longer than the block
         ("10000001 01 04 aabb", []),
         ("10000001 00 00 00 05", []),  # an identifier without a length

@@ -23,6 +23,14 @@ def test_loss_as_a_3_counts_it() -> None:
     assert (block.packets_lost, block.fraction_lost) == (4, 256 * 3 // 4)
 
 
+def test_the_first_to_arrive_need_not_be_the_first_that_was_sent() -> None:
+    reception = Reception(8000, 1, 0, 0.0)
+    for sequence in (1, 65534, 0):
+        reception.note(sequence, 0, 20, 0.0)
+    assert reception.packets_lost == 1
+    assert reception.report(7, 0.0).highest == 1
+
+
 def test_jitter_as_a_8_counts_it() -> None:
     reception = Reception(8000, 1, 0, 10.0)
     jitters = []

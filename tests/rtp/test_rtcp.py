@@ -113,9 +113,11 @@ def test_padding_is_taken_off() -> None:
         "a0c90001 00000005",  # more padding than packet
         "a0c90001 00000004",  # all of it is padding
         "a0c90000",
+        "a0cc0001 00000000",  # the same with a packet of any content
+        "a0cc0001 00000005",
         "8fcd0003 00000007 00000008 00000001",  # transport feedback that is too short
         "8fcd0005 00000007 00000008 0000ffff 00000000 3fff0000",  # claims 65,535 packets
-        "8fcd0005 00000007 00000008 00000001 00000000 60010000",  # a reserved status
+        "8fcd0006 00000007 00000008 00000001 00000000 60010000 00000000",  # a reserved status
         "8fcd0005 00000007 00000008 00000004 00000000 20040101",  # deltas are missing
     ],
 )

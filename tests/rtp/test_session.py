@@ -180,9 +180,18 @@ def test_a_round_trip_that_cannot_be_is_not_believed(rtp: RtpSession) -> None:
     assert rtp.stats(1.0).rtt == pytest.approx(0, abs=0.001)
 
 
+def test_a_peer_that_has_no_report_of_ours_yet_tells_no_round_trip() -> None:
+    epoch = 60000 * 65536.0 - NTP_EPOCH  # the middle of NTP time rolls over at 0, so that 0 would be a likely moment
+    rtp = RtpSession(ssrc=OURS, cname="a", epoch=epoch, entropy=seeded(1), outbox=[], events=[])
+    rtp.receive(encode([ReceiverReport(9, (block(last_report=0),))]), PEER, 10.0)
+    assert rtp.stats(10.0).rtt is None
+    rtp.receive(encode([ReceiverReport(9, (block(last_report=1),))]), PEER, 10.0)
+    assert rtp.stats(10.0).rtt == pytest.approx(10, abs=0.001)
+
+
 def test_blocks_about_others_are_not_about_us(rtp: RtpSession) -> None:
     rtp.receive(
-        encode([ReceiverReport(9, (block(ssrc=8, packets_lost=5), block(packets_lost=3, jitter=480)))]), PEER, 1.0
+        encode([ReceiverReport(9, (block(packets_lost=3, jitter=480), block(ssrc=8, packets_lost=5)))]), PEER, 1.0
     )
     stats = rtp.stats(1.0)
     assert (stats.remote_lost, stats.remote_jitter, stats.rtt) == (3, 0.01, None)

@@ -2,9 +2,9 @@
 
 import logging
 import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -39,7 +39,7 @@ class Raw:
         octets = await self.stream.receive_some()
         if not octets:
             return []
-        self.protocol.receive_data(octets)
+        self.protocol.receive_data(bytes(octets))
         return list(self.protocol.events())
 
 
@@ -56,6 +56,10 @@ async def hostile(transceiver: StandIn, *, lockstep: bool = False) -> AsyncItera
             yield client
 
 
+async def dial(url: str) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+
+
 @pytest.fixture
 def transceiver() -> StandIn:
     return StandIn()
@@ -69,14 +73,16 @@ async def test_attack_22_a_websocket_message_too_large_ends_the_connection(trans
         assert (await client.ask("x" * MAX_BODY))["type"] == "error"
 
 
-@pytest.mark.parametrize("line", ["a=x\r\n", "a=candidate:\r\n"])
-async def test_attack_22_lines_and_candidates_without_end_are_refused(transceiver: StandIn, line: str) -> None:
-    body = OFFER + line * max(MAX_LINES, MAX_CANDIDATES)
+@pytest.mark.parametrize(("line", "bound"), [("a=x\r\n", MAX_LINES), ("a=candidate:\r\n", MAX_CANDIDATES)])
+async def test_attack_22_lines_and_candidates_without_end_are_refused(
+    transceiver: StandIn, line: str, bound: int
+) -> None:
+    body = OFFER + line * bound
     assert len(body) < MAX_BODY
     async with client_of(application(transceiver)) as client:
         response = await client.post("/calls", content=body, headers=SDP)
     assert response.status_code == 400
-    assert f"more than {MAX_CANDIDATES if 'candidate' in line else MAX_LINES} " in response.text
+    assert f"more than {bound} " in response.text
 
 
 async def test_attack_22_a_flood_of_offers_from_one_address_leaves_the_others_alone(transceiver: StandIn) -> None:
@@ -184,7 +190,8 @@ async def test_attack_22_octets_without_a_message_are_bounded(
         "pongs": Pong(payload=b"x" * 100),
     }
     async with hostile(transceiver) as client:
-        octets = client.protocol.send(events[kind])
+        await client.send(events[kind])
+        octets = client.protocol.send(events[kind])  # the second fragment looks otherwise than the first
         sent = 0
         try:
             while sent < 2 * WITHOUT_MESSAGE:
@@ -216,56 +223,46 @@ async def test_attack_22_connections_of_one_network_are_bounded() -> None:
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            doorkeeper = Doorkeeper(most_of_one=2)
             url = await nursery.start(
-                lambda task_status: serve_streams(
-                    converse, "127.0.0.1", 0, scheme="tcp", doorkeeper=doorkeeper, task_status=task_status
-                )
+                partial(serve_streams, converse, "127.0.0.1", 0, scheme="tcp", doorkeeper=Doorkeeper(most_of_one=2))
             )
-            port = int(url.rpartition(":")[2])
-            clients = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
-            assert [bytes(await client.receive_some()) for client in clients] == [b"hello"] * 2
-            third = await trio.open_tcp_stream("127.0.0.1", port)
-            assert await third.receive_some() == b""
+            async with await dial(url) as first, await dial(url) as second, await dial(url) as third:
+                assert [await first.receive_some(), await second.receive_some()] == [b"hello"] * 2
+                assert await third.receive_some() == b""
             nursery.cancel_scope.cancel()
 
 
 async def test_a_fault_in_one_connection_is_logged_once_and_ends_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async def converse(stream: Stream, _: str) -> None:
         if await stream.receive_some() == b"fault":
-            raise ValueError("a=ice-pwd:secret")
+            raise ValueError(OFFER)
         await stream.send_all(b"well")
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            url = await nursery.start(
-                lambda task_status: serve_streams(converse, "127.0.0.1", 0, scheme="tcp", task_status=task_status)
-            )
-            port = int(url.rpartition(":")[2])
-            good, bad = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
-            await bad.send_all(b"fault")
-            assert await bad.receive_some() == b""
-            await good.send_all(b"hello")
-            assert await good.receive_some() == b"well"
+            url = await nursery.start(partial(serve_streams, converse, "127.0.0.1", 0, scheme="tcp"))
+            async with await dial(url) as good, await dial(url) as bad:
+                await bad.send_all(b"fault")
+                assert await bad.receive_some() == b""
+                await good.send_all(b"hello")
+                assert await good.receive_some() == b"well"
             nursery.cancel_scope.cancel()
     (record,) = (record for record in caplog.records if record.levelno >= logging.ERROR)
     assert "ValueError" in record.getMessage()
-    assert "secret" not in record.getMessage()
+    assert "ice-pwd" not in record.getMessage()
 
 
 async def test_attack_22_a_client_that_does_not_read_cannot_hold_up_our_stop(transceiver: StandIn) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(10), trio.socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         async with trio.open_nursery() as nursery:
             url = await nursery.start(serve_http, application(transceiver), "127.0.0.1", 0)
-            port = int(url.rpartition(":")[2])
-            client = trio.socket.socket()
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            await client.connect(("127.0.0.1", port))
-            with trio.move_on_after(1.0):
-                while True:  # answers are asked for until nothing goes in any more, and none is read
-                    await client.send(b"GET / HTTP/1.1\r\nHost: trioice.test\r\n\r\n" * 50)
-            started = trio.current_time()
+            await client.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+            sent: int | None = 0
+            while sent is not None:  # answers are asked for until nothing goes in any more, and none is read
+                sent = None
+                with trio.move_on_after(0.2):
+                    sent = await client.send(b"GET / HTTP/1.1\r\nHost: trioice.test\r\n\r\n" * 50)
+            stopped = trio.current_time()
             nursery.cancel_scope.cancel()
-        assert trio.current_time() - started < 1.0
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.close()
+        assert trio.current_time() - stopped < 1.0

@@ -109,7 +109,10 @@ async def test_a_whip_trickle_204_changes_nothing(client: httpx.AsyncClient, tra
 # OpenAI's form
 
 
-FORM = {"sdp": (None, OFFER, "application/sdp"), "session": (None, '{"type": "realtime"}', "application/json")}
+FORM: dict[str, tuple[str | None, str | bytes, str]] = {
+    "sdp": (None, OFFER, "application/sdp"),
+    "session": (None, '{"type": "realtime"}', "application/json"),
+}
 
 
 async def test_a_form_makes_a_call_and_keeps_the_session(client: httpx.AsyncClient, transceiver: StandIn) -> None:
@@ -130,16 +133,16 @@ async def test_a_form_may_have_its_parts_as_files_and_no_session(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"sdp": (None, "")}, "line 1: "),
-        ({"session": (None, "{")}, "the session is not a JSON object"),
-        ({"session": (None, "[1]")}, "the session is not a JSON object"),
-        ({"session": (None, "[" * 30_000)}, "the session is not a JSON object"),
-        ({"session": ("blob", b"\xff")}, "the text is not UTF-8"),
-        ({"a": (None, "1"), "b": (None, "2"), "c": (None, "3")}, "Too many fields"),
+        ({"sdp": (None, "", "")}, "line 1: "),
+        ({"session": (None, "{", "")}, "the session is not a JSON object"),
+        ({"session": (None, "[1]", "")}, "the session is not a JSON object"),
+        ({"session": (None, "[" * 30_000, "")}, "the session is not a JSON object"),
+        ({"session": ("blob", b"\xff", "")}, "the text is not UTF-8"),
+        (dict.fromkeys("abc", (None, "1", "")), "Too many fields"),
     ],
 )
 async def test_a_form_that_makes_no_sense_400(
-    client: httpx.AsyncClient, transceiver: StandIn, change: dict[str, tuple[str | None, str]], reason: str
+    client: httpx.AsyncClient, transceiver: StandIn, change: dict[str, tuple[str | None, str | bytes, str]], reason: str
 ) -> None:
     response = await client.post("/v1/realtime/calls", files=FORM | change)
     assert response.status_code == 400

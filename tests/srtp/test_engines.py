@@ -11,7 +11,7 @@ from tests.srtp.packets import ENGINES, SSRC, Engine, flipped, master, protected
 from trioice.sequence import MAXIMUM_INDEX, extend
 from trioice.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, PROFILES, STREAMS, WINDOW, Drop, Profile, SrtpState
 from trioice.srtp.plain import PlainReceiver, PlainSender
-from trioice.srtp.streams import LONGEST, LONGEST_PLAIN, guess_index
+from trioice.srtp.streams import LONGEST, LONGEST_PLAIN, REPORT_WINDOW, guess_index
 
 PEERS = pytest.mark.parametrize("peer", ENGINES, ids=lambda engine: engine.name)
 PROFILE = AEAD_AES_128_GCM  # where the profile plays no part
@@ -143,6 +143,15 @@ def test_a_late_packet_is_taken_inside_the_window_and_dropped_before_it(engine: 
     assert into.unprotect(sealed[2]) is None
     assert into.unprotect(sealed[1]) is None
     assert into.dropped == {Drop.REPLAYED: 2}
+
+
+def test_a_late_report_is_taken_inside_its_window_and_dropped_before_it(engine: Engine) -> None:
+    out, into = engine.sender(PROFILE, master(PROFILE)), engine.receiver(PROFILE, master(PROFILE))
+    reports = [out.protect_rtcp(rtcp()) or b"" for _ in range(REPORT_WINDOW + 2)]
+    assert into.unprotect_rtcp(reports[-1])
+    assert into.unprotect_rtcp(reports[2])
+    assert into.unprotect_rtcp(reports[1]) is None
+    assert into.dropped == {Drop.REPLAYED: 1}
 
 
 def test_a_flood_of_forged_tags_changes_nothing_but_a_counter(engine: Engine, profile: Profile) -> None:

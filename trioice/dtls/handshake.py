@@ -133,7 +133,7 @@ class Association(abc.ABC):
 
     def receive(self, datagram: bytes, source: Address, now: float) -> bytes | None:
         """Take a datagram from the peer. `source` is not looked at: who is the peer is the owner's knowledge."""
-        if self.state in OVER:
+        if self.state is State.IDLE or self.state in OVER:
             return None
         records, rest = record.split(datagram)
         if rest or not records:
@@ -245,7 +245,7 @@ class Association(abc.ABC):
                 break
             if fragment.sequence < self._incoming.next:
                 self._repeated(fragment, epoch, now)
-            elif drop := self._refusal(fragment, epoch):
+            elif drop := self._keep(fragment, epoch):
                 self.dropped[drop] += 1
             else:
                 self._flights.heard(now)
@@ -254,7 +254,7 @@ class Association(abc.ABC):
             if self.state in OVER:
                 break
 
-    def _refusal(self, fragment: Fragment, epoch: int) -> Drop | None:
+    def _keep(self, fragment: Fragment, epoch: int) -> Drop | None:
         """Keep a fragment of a message that is due or ahead; or say why not."""
         protected = self.state in (State.WAIT_FINISHED, State.CONNECTED)
         if epoch == 0 and (protected or fragment.kind == HandshakeType.FINISHED):

@@ -30,6 +30,8 @@ from trioice.errors import Misbehaviour, RemoteProtocolError
 from trioice.wire import opaque
 
 VERSION_1_0: Final = 0xFEFF
+DTLS: Final = 0xFE00
+"""Where the versions of DTLS begin; they count downwards from 1.0, and below are those of TLS."""
 
 EMPTY_RENEGOTIATION_INFO_SCSV: Final = 0x00FF
 """A cipher suite that says what an empty renegotiation_info says (RFC 5746, 3.3)."""
@@ -203,11 +205,11 @@ STEPS: Final[Mapping[State, Mapping[int, Step]]] = {
 
 
 def _speaks_1_2(hello: ClientHello) -> bool:
-    """Tell whether DTLS 1.2 is among the client's versions, which count downwards (RFC 8446, 4.2.1; RFC 9147, 5.3)."""
+    """Tell whether DTLS 1.2 is among the client's versions (RFC 8446, 4.2.1; RFC 9147, 5.3)."""
     versions = hello.extension(extensions.SUPPORTED_VERSIONS)
     if versions is not None:
         return VERSION_1_2 in extensions.read_numbers(versions, size=1)
-    return hello.version <= VERSION_1_2
+    return DTLS <= hello.version <= VERSION_1_2
 
 
 def _offered(hello: ClientHello, kind: int) -> list[int]:

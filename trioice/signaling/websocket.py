@@ -17,7 +17,7 @@ from trioice import sdp
 from trioice.errors import LocalProtocolError
 from trioice.signaling.interface import C, Transceiver
 from trioice.signaling.limits import MAX_BODY, PATIENCE, Bearer, OfferRate
-from trioice.signaling.serve import Stream, serve_streams, tls_context
+from trioice.signaling.serve import serve_streams, tls_context
 from trioice.transceiver.server import Exhausted
 
 HEARTBEAT: Final = 20.0
@@ -145,7 +145,7 @@ class Door(Generic[C]):
         self._origin = origin
         self._rate = rate
 
-    async def converse(self, stream: Stream, address: str) -> None:
+    async def converse(self, stream: trio.abc.Stream, address: str) -> None:
         """Speak with one client from its handshake to its end."""
         metered = _Metered(stream)
         try:

@@ -41,13 +41,15 @@ from trioice.srtp.streams import (
 ROOM: Final = 2048
 """Octets of a buffer of our own: `LONGEST` and the longest trailer that libsrtp knows, rounded up."""
 
-DROPS: Final[Mapping[str, Drop]] = {
+REFUSALS: Final[Mapping[str, Drop]] = {
     "authentication failure": Drop.FORGED,
     "replay check failed (bad index)": Drop.REPLAYED,
     "replay check failed (index too old)": Drop.REPLAYED,
     "can't use key any more": Drop.EXHAUSTED,
 }
 """What libsrtp's refusals are called here; all others are about the packet's form."""
+
+DROPS: Final = {status: REFUSALS[text] for status, text in enumerate(pylibsrtp.ERRORS) if text in REFUSALS}
 
 
 class LibsrtpSender:
@@ -189,7 +191,7 @@ class LibsrtpReceiver:
 
 
 def _refuse(dropped: Counter[Drop], status: int) -> bytes | None:
-    dropped[DROPS.get(pylibsrtp.ERRORS[-status], Drop.MALFORMED)] += 1
+    dropped[DROPS.get(-status, Drop.MALFORMED)] += 1
     return None
 
 
@@ -224,8 +226,8 @@ def private_road(session: pylibsrtp.Session) -> Road:
             status: int = function(handle, octets, written)
             if status:
                 return -status
-            length = written[0]
-            return length
+            now_long: int = written[0]
+            return now_long
 
         return run
 

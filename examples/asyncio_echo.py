@@ -58,7 +58,7 @@ class Echo(asyncio.DatagramProtocol):
             print(event, file=sys.stderr)
         self.events.clear()
         for datagram, to in self.outbox:
-            self.transport.sendto(datagram, to)
+            self.transport.sendto(datagram, cast(tuple[str, int], to))
         self.outbox.clear()
         if self.timer is not None:
             self.timer.cancel()

@@ -176,10 +176,9 @@ class Endpoint:
     def _break(self, session: Session, error: Exception, now: float) -> None:
         """End a session that raised; whatever state it is in, nothing more comes out of it."""
         session.ended = True
-        self.sessions[session].events += [
-            Broke(error),
-            Failed(RemoteProtocolError(Misbehaviour.INTERNAL, f"{type(error).__name__}: {error}")),
-        ]
+        self.sessions[session].events.extend(
+            (Broke(error), Failed(RemoteProtocolError(Misbehaviour.INTERNAL, f"{type(error).__name__}: {error}")))
+        )
 
     def _forget(self, session: Session) -> None:
         admitted = self.sessions.pop(session)

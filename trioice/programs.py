@@ -117,7 +117,9 @@ async def _relay(
     settings: RelaySettings, task_status: trio.TaskStatus[tuple[Relay, HostPort]] = trio.TASK_STATUS_IGNORED
 ) -> None:
     path = settings.directory if isinstance(settings.directory, Path) else None
-    directory = settings.directory if isinstance(settings.directory, Directory) else Directory()
+    # Loaded before the relay is ready, so that no client's first check finds it empty.
+    directory = Directory.load(path) if path is not None else settings.directory
+    assert isinstance(directory, Directory)
     with closing(_bind(settings.public)) as public, closing(_bind(settings.inner)) as inner:
         address = HostPort(*public.address)
         announce = settings.announce or address

@@ -10,8 +10,8 @@ the path that ICE selected, and ICE follows it: a packet that is authentic, and 
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import attrs
 
@@ -144,17 +144,20 @@ class Session:
         self.ice.restart(credentials, now)
 
     def send(self, packet: bytes, now: float) -> None:
-        """Protect a plain RTP packet and send it to the selected path; without one, or without keys, it is dropped and counted."""
+        """Protect a plain RTP packet and send it to the selected path; without one, or without keys, it is dropped and counted.
+
+        Raises LocalProtocolError where it is no RTP packet of the session's own SSRC.
+        """
         to = self.ice.selected
         if self._sender is None or to is None:
             self.dropped[Drop.UNSENT] += 1
             return
+        self.rtp.sent(packet, now)  # first, as it may raise
         protected = self._sender.protect(packet)
         if protected is not None:
             self._outbox.append((protected, to))
-            self.rtp.sent(packet, now)
 
-    def drops(self) -> Iterator[tuple[str, Mapping[enum.Enum, int]]]:
+    def drops(self) -> Iterator[tuple[str, Counter[Any]]]:
         """What each layer refused, by reason."""
         yield "session", self.dropped
         yield "ice", self.ice.dropped

@@ -30,10 +30,11 @@ from tests.dtls.pairs import (
 )
 from tests.harness.clockwork import loop_iterations
 from trioice.dtls import Certificate, DtlsClient, DtlsServer, Fingerprint, State, extensions
+from trioice.dtls.association import EARLY_RECORDS
 from trioice.dtls.drops import Drop
 from trioice.dtls.flights import REPETITIONS, TRANSMISSIONS
 from trioice.dtls.fragments import AHEAD, Fragment, Message
-from trioice.dtls.handshake import EARLY_RECORDS, final_flight
+from trioice.dtls.handshake import final_flight
 from trioice.dtls.keys import SECP256R1, X25519, Secrets
 from trioice.dtls.messages import (
     CertificateChain,

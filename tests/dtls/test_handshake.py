@@ -20,12 +20,13 @@ from tests.dtls.pairs import (
 )
 from tests.harness.ladder import Ladder
 from trioice.dtls import Connected, State, client, server
+from trioice.dtls.association import OVER
 from trioice.dtls.ciphers import SUITES
 from trioice.dtls.drops import Drop
 from trioice.dtls.extensions import USE_SRTP, UseSrtp
 from trioice.dtls.flights import LEAST_FRAGMENT, REPETITIONS, TRANSMISSIONS_TO_THE_PRESENT
 from trioice.dtls.fragments import Fragment, Message
-from trioice.dtls.handshake import OVER, Association
+from trioice.dtls.handshake import Handshake
 from trioice.dtls.keys import GROUPS
 from trioice.dtls.messages import HandshakeType, ServerHello
 from trioice.dtls.record import ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, RESERVED, split
@@ -362,10 +363,10 @@ def test_a_browser_that_prefers_dtls_1_3_is_answered_with_1_2(browser: str, reve
 
 # The state table
 
-Reach = Callable[[State], tuple[Association, Association, list[Event], Outbox]]
+Reach = Callable[[State], tuple[Handshake, Handshake, list[Event], Outbox]]
 
 
-def reached_server(state: State) -> tuple[Association, Association, list[Event], Outbox]:
+def reached_server(state: State) -> tuple[Handshake, Handshake, list[Event], Outbox]:
     """A server in `state`, its client, its events and its outbox."""
     pair = Pair()
     datagrams = one_by_one(pair.start())
@@ -379,7 +380,7 @@ def reached_server(state: State) -> tuple[Association, Association, list[Event],
     return pair.server, pair.client, pair.server_events, pair.server_outbox
 
 
-def reached_client(state: State) -> tuple[Association, Association, list[Event], Outbox]:
+def reached_client(state: State) -> tuple[Handshake, Handshake, list[Event], Outbox]:
     """A client in `state`, its server, its events and its outbox."""
     pair = Pair()
     datagrams = one_by_one(pair.to_server(pair.start()))

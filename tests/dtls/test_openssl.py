@@ -21,9 +21,9 @@ from tests.dtls.pairs import (
     make_server,
     taken,
 )
-from trioice.dtls import Connected, Fingerprint, State
+from trioice.dtls import Connected, DtlsClient, Fingerprint, State
 from trioice.dtls import client as client_module
-from trioice.dtls.handshake import Association
+from trioice.dtls.handshake import Handshake
 from trioice.dtls.keys import SECP256R1, SECP384R1, X25519
 from trioice.errors import Misbehaviour
 from trioice.sansio import Closed, Event, Outbox
@@ -116,7 +116,7 @@ def _self_signed(key: PrivateKey) -> x509.Certificate:
     return builder.sign(key, hashes.SHA256())
 
 
-def converse(ours: Association, outbox: Outbox, peer: OpenSslPeer, first: list[bytes]) -> None:
+def converse(ours: Handshake, outbox: Outbox, peer: OpenSslPeer, first: list[bytes]) -> None:
     """Carry datagrams until both are silent; `first` is what OpenSSL said already."""
     from_peer = first
     for _ in range(20):
@@ -128,7 +128,7 @@ def converse(ours: Association, outbox: Outbox, peer: OpenSslPeer, first: list[b
     raise AssertionError("no end of talking")
 
 
-def call_openssl(peer: OpenSslPeer, **options: Any) -> tuple[Association, list[Event], Outbox]:
+def call_openssl(peer: OpenSslPeer, **options: Any) -> tuple[Handshake, list[Event], Outbox]:
     """Our client, OpenSSL's server."""
     peer.connection.set_accept_state()
     outbox: Outbox = []
@@ -139,7 +139,7 @@ def call_openssl(peer: OpenSslPeer, **options: Any) -> tuple[Association, list[E
     return client, events, outbox
 
 
-def answer_openssl(peer: OpenSslPeer, **options: Any) -> tuple[Association, list[Event], Outbox]:
+def answer_openssl(peer: OpenSslPeer, **options: Any) -> tuple[Handshake, list[Event], Outbox]:
     """OpenSSL's client, our server."""
     peer.connection.set_connect_state()
     outbox: Outbox = []
@@ -149,7 +149,7 @@ def answer_openssl(peer: OpenSslPeer, **options: Any) -> tuple[Association, list
     return server, events, outbox
 
 
-def assert_agreed(ours: Association, events: list[Event], peer: OpenSslPeer) -> None:
+def assert_agreed(ours: Handshake, events: list[Event], peer: OpenSslPeer) -> None:
     assert ours.state is State.CONNECTED, events
     assert peer.is_connected
     assert peer.connection.get_protocol_version_name() == "DTLSv1.2"
@@ -262,7 +262,8 @@ def test_we_pass_the_cookie_of_openssl() -> None:
     peer = OpenSslPeer(prepare=demand_cookies)
     client, events, _ = call_openssl(peer)
     assert_agreed(client, events, peer)
-    assert client._hello.cookie == b"a cookie of OpenSSL"  # type: ignore[attr-defined]
+    assert isinstance(client, DtlsClient)
+    assert client._hello.cookie == b"a cookie of OpenSSL"
 
 
 def test_application_data_and_close_notify_pass_in_both_directions() -> None:

@@ -34,6 +34,10 @@ class Contract:
     def valid(self) -> list[bytes]:
         raise NotImplementedError
 
+    def told(self, events: list[Event]) -> list[Event]:
+        """What of the events can be compared between two machines."""
+        return events
+
     @pytest.mark.parametrize("seed", SEEDS)
     def test_no_octets_raise(self, seed: int) -> None:
         outbox: Outbox = []
@@ -81,7 +85,7 @@ class Contract:
             for now, datagram in enumerate([*self.valid(), *_hostile(7, self.valid())]):
                 machine.receive(datagram, PEER, float(now))
                 machine.expire(float(now))
-            transcripts.append((outbox, events))
+            transcripts.append((outbox, self.told(events)))
         assert transcripts[0] == transcripts[1]
 
     def test_silence_after_close(self) -> None:

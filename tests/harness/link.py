@@ -67,5 +67,5 @@ class Link:
                 for _ in range(2 if self._random.random() < self.duplication else 1):
                     if self._random.random() >= self.loss and self.carries(datagram, address, to):
                         arrival = self.now + self.delay + self._random.uniform(0, self.jitter)
-                        heapq.heappush(self._flying, (arrival, self._random.getrandbits(48), datagram, address, to))
+                        heapq.heappush(self._flying, (arrival, self.sent, datagram, address, to))
             outbox.clear()

@@ -7,11 +7,12 @@ import attrs
 
 from trioice.dtls import certificate, extensions
 from trioice.dtls.alerts import Alert
+from trioice.dtls.association import State
 from trioice.dtls.certificate import OUR_SCHEME, SCHEMES
 from trioice.dtls.ciphers import SUITES, VERSION_1_2
 from trioice.dtls.extensions import UseSrtp
 from trioice.dtls.fragments import Message
-from trioice.dtls.handshake import Association, State, final_flight
+from trioice.dtls.handshake import Handshake, final_flight
 from trioice.dtls.keys import GROUPS, Secrets
 from trioice.dtls.messages import (
     NULL_COMPRESSION,
@@ -34,7 +35,7 @@ COOKIES: Final = 4
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
-class DtlsClient(Association):
+class DtlsClient(Handshake):
     """The active side: `start` sends the first flight."""
 
     _hello: ClientHello = attrs.field(init=False)

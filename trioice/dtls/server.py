@@ -8,12 +8,13 @@ import attrs
 
 from trioice.dtls import extensions
 from trioice.dtls.alerts import Alert
+from trioice.dtls.association import State
 from trioice.dtls.certificate import OUR_SCHEME, SCHEMES
 from trioice.dtls.ciphers import ECDSA, SUITES, VERSION_1_2, CipherSuite
 from trioice.dtls.drops import Drop
 from trioice.dtls.extensions import UseSrtp
 from trioice.dtls.fragments import Message
-from trioice.dtls.handshake import Association, State, final_flight
+from trioice.dtls.handshake import Handshake, final_flight
 from trioice.dtls.keys import GROUPS, Secrets
 from trioice.dtls.messages import (
     NULL_COMPRESSION,
@@ -41,7 +42,7 @@ CLIENT_CERTIFICATE_TYPES: Final = bytes((64, 1))
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
-class DtlsServer(Association):
+class DtlsServer(Handshake):
     """The passive side. With `cookie` the client first has to show that it hears what is sent to it."""
 
     cookie: bool = False

@@ -63,7 +63,7 @@ def answer(
         f"o=- {origin} {version} IN IP4 127.0.0.1",
         "s=-",
         "t=0 0",
-        *([f"a=group:BUNDLE {audio.mid}"] if audio.mid in offer.bundle else []),
+        *([f"a=group:BUNDLE {audio.mid}"] if offer.bundle else []),
         "a=ice-lite",
         "a=ice-options:ice2 trickle",
     ]

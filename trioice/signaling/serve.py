@@ -117,7 +117,7 @@ async def serve_streams(
 
     async with trio.open_nursery() as nursery:
         connections = await nursery.start(hold)
-        for listener in listeners:
+        for listener in listeners if hasattr(socket, "TCP_USER_TIMEOUT") else ():  # Linux has it
             listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_AFTER * 1000))
         try:
             task_status.started(_url(scheme if tls is None else scheme + "s", listeners[0]))

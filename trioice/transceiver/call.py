@@ -37,12 +37,15 @@ class Call:
         call_id: str,
         payload_type: int,
         offered: object,
+        origin: int,
         answer: str,
         etag: str,
     ) -> None:
         self.id = call_id
         self.session = offered
         self.answer = answer
+        self.answers = 1
+        self.origin = origin
         self.etag = etag
         self.payload_type = payload_type
         self.ended = trio.Event()

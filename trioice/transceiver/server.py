@@ -125,11 +125,12 @@ class Transceiver:
         """Restart a call's ICE with a new offer; the new answer. Raises `sdp.SdpError`, or `LocalProtocolError` after its end."""
         new = sdp.Offer.read(offer)
         if set(new.fingerprints) != set(call.media.config.fingerprints):
-            raise sdp.SdpError(
-                None, "a restart keeps the DTLS association, but the fingerprint is another (RFC 8842, 5.1)"
-            )
+            raise sdp.OfferRefused(None, "a restart keeps the DTLS association, but another fingerprint is offered")
+        if new.setup == _setup(call.media.config):
+            raise sdp.OfferRefused(None, f"a restart keeps the DTLS roles, but a=setup:{new.setup} is offered")
         self._restart(call, new.ice_ufrag)
-        call.answer = self._answer(call.media.config, call.media.ice.credentials, new)
+        call.answers += 1
+        call.answer = self._answer(call.media.config, call.media.ice.credentials, new, call.origin, call.answers)
         return call.answer
 
     def restart_ice(self, call: Call, ufrag: str, pwd: str) -> tuple[str, str]:
@@ -186,13 +187,15 @@ class Transceiver:
             transport_address=transport_address,
         )
         session = self.endpoint.admit(session_config, trio.current_time())
+        origin = int.from_bytes(entropy(4), "big")
         call = Call(
             self,
             session,
             call_id="rtc_" + _word(entropy(18)),
             payload_type=offer.audio.opus,
             offered=offered,
-            answer=self._answer(session_config, session_config.credentials, offer),
+            origin=origin,
+            answer=self._answer(session_config, session_config.credentials, offer, origin, 1),
             etag=_word(entropy(9)),
         )
         self.calls[call.id] = self._by_session[session] = call
@@ -216,17 +219,20 @@ class Transceiver:
             if not self.endpoint.has_ufrag(ufrag):
                 return Credentials(ufrag, base64.b64encode(entropy(24)).decode(), remote_ufrag)
 
-    def _answer(self, config: SessionConfig, credentials: Credentials, offer: sdp.Offer) -> str:
+    def _answer(
+        self, config: SessionConfig, credentials: Credentials, offer: sdp.Offer, origin: int, version: int
+    ) -> str:
         return sdp.answer(
             offer,
             ufrag=credentials.ufrag,
             pwd=credentials.pwd,
             fingerprint=config.certificate.fingerprint(),
-            setup="active" if config.dtls_role == "client" else "passive",
+            setup=_setup(config),
             candidates=self.candidates,
             ssrc=config.ssrc,
             cname=config.cname,
-            origin=int.from_bytes(self.config.entropy(4), "big"),
+            origin=origin,
+            version=version,
         )
 
     def _react(self, now: float) -> None:
@@ -295,6 +301,10 @@ class Transceiver:
 async def _cancel_after(call: Call, scope: trio.CancelScope) -> None:
     await call.ended.wait()
     scope.deadline = trio.current_time() + GRACE
+
+
+def _setup(config: SessionConfig) -> sdp.Setup:
+    return "active" if config.dtls_role == "client" else "passive"
 
 
 def _dropped(*sessions: Session) -> Counter[tuple[str, str]]:

@@ -1,0 +1,236 @@
+"""A session and an endpoint with a caller over a link: what the layers are together."""
+
+import pytest
+
+from tests.harness.clockwork import calls
+from tests.harness.contract import Contract
+from tests.harness.pair import CALLER, CERTIFICATES, STRANGER, Pair, config, connected
+from trioice import dtls, rtp, srtp
+from trioice.endpoint import CLAIMANTS, Endpoint
+from trioice.endpoint import Drop as EndpointDrop
+from trioice.errors import LocalProtocolError, Misbehaviour
+from trioice.ice import Credentials, PathProven, PathSelected
+from trioice.sansio import Closed, Event, Failed, Outbox
+from trioice.session import Drop, DtlsRole, Session
+
+ROLES: list[DtlsRole] = ["client", "server"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("engine", ["plain", "libsrtp"])
+def test_a_call_comes_up_and_media_comes_out(role: DtlsRole, engine: srtp.Engine) -> None:
+    pair = Pair()
+    caller, _session = pair.dial(role=role, engine=engine)
+    pair.run(2.0)
+    kinds = [type(event) for _, event in pair.events]
+    assert kinds == [PathProven, PathSelected, dtls.Connected]
+    assert len(pair.media) == caller.spoken - 1  # the last is in the air
+    _, packet = pair.media[0]
+    header = rtp.read(packet)
+    assert header is not None
+    assert packet[header[5] : header[6]].startswith(b"00000001")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_we_send_arrives(role: DtlsRole) -> None:
+    pair, caller, session = connected(role=role)
+    for number in range(10):
+        session.send(rtp.build(111, False, number, number * 960, 1, b"ours %d" % number), pair.link.now)
+    pair.run(0.1)
+    assert [payload for _, _, payload in caller.heard] == [b"ours %d" % number for number in range(10)]
+
+
+def test_dtls_starts_with_the_first_check_and_its_hello_follows_the_answer() -> None:
+    pair = Pair()
+    pair.dial()
+    pair.run(0.021)  # the first check has just arrived
+    first, second = (
+        datagram for datagram, _ in pair.link._flying and [(f[2], f[4]) for f in sorted(pair.link._flying)][:2]
+    )
+    assert {first[0], second[0]} == {1, 22}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_call_comes_up_over_a_bad_network(role: DtlsRole, seed: int) -> None:
+    pair = Pair(seed, loss=0.3, jitter=0.05, duplication=0.2)
+    _, session = pair.dial(role=role)
+    pair.link.run_until(60.0, lambda: session.connected and bool(pair.media))
+    assert session.connected
+    assert pair.media
+
+
+def test_reports_go_both_ways_and_tell_the_round_trip() -> None:
+    pair, caller, session = connected()
+    for number in range(300):
+        session.send(rtp.build(111, False, number, number * 960, 1, b"ours"), pair.link.now)
+        pair.run(0.02)
+    stats = session.stats(pair.link.now)
+    assert stats["packets_lost"] == 0
+    assert stats["reports_sent"]
+    assert caller.rtp.stats(pair.link.now).reports_received == stats["reports_sent"]
+    assert (stats["dtls"], stats["srtp"]) == ("1.2", "AEAD_AES_128_GCM")
+
+
+def test_sending_before_the_keys_is_dropped_and_counted() -> None:
+    pair = Pair()
+    _, session = pair.dial()
+    session.send(rtp.build(111, False, 1, 1, 1, b"early"), 0.0)
+    assert (pair.outbox, session.dropped) == ([], {Drop.UNSENT: 1})
+
+
+def test_a_packet_of_another_ssrc_is_refused_before_it_leaves() -> None:
+    pair, _, session = connected()
+    with pytest.raises(LocalProtocolError):
+        session.send(rtp.build(111, False, 1, 1, 99, b"foreign"), pair.link.now)
+    assert pair.outbox == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_hanging_up_says_goodbye_and_forgets_the_session(role: DtlsRole) -> None:
+    pair, caller, session = connected(role=role)
+    pair.endpoint.hang_up(session, pair.link.now)
+    assert pair.events[-1] == (session, Closed("hung up"))
+    pair.run(1.0)
+    assert caller.over == Closed("close_notify")
+    assert (pair.endpoint.sessions, pair.endpoint._by_source, pair.endpoint._by_ufrag) == ({}, {}, {})
+    pair.endpoint.hang_up(session, pair.link.now)  # harmless
+
+
+def test_a_peer_that_says_goodbye_is_forgotten() -> None:
+    pair, caller, session = connected()
+    caller.close(pair.link.now)
+    pair.run(0.1)
+    assert pair.events[-1] == (session, Closed("close_notify"))
+    assert not pair.endpoint.sessions
+
+
+def test_a_certificate_that_was_not_announced_fails_the_session() -> None:
+    pair = Pair()
+    caller, session = pair.dial()
+    session.config.fingerprints[:] = [CERTIFICATES[0].fingerprint()]  # type: ignore[index]
+    pair.run(3.0)
+    failures = [event for _, event in pair.events if isinstance(event, Failed)]
+    assert [failure.error.reason for failure in failures] == [Misbehaviour.BAD_FINGERPRINT]
+    assert not pair.endpoint.sessions
+    assert caller.connected_at > pair.link.now
+
+
+def test_media_that_is_newer_moves_the_path_and_a_straggler_does_not() -> None:
+    pair, caller, session = connected()
+    here, there = (CALLER[0], CALLER[1] + 1), (CALLER[0], 9)
+    caller.check(pair.link.now)
+    (check, _), *_ = caller.outbox
+    caller.outbox.clear()
+    straggler_then_new = []
+    for _ in range(2):
+        caller.speak(pair.link.now)
+        straggler_then_new.append(caller.outbox.pop()[0])
+    pair.inject(check, there)  # another path is proven, but not nominated: strip USE-CANDIDATE by asking the state
+    session.ice.selected = here
+    straggler, new = straggler_then_new
+    pair.inject(new, here)
+    pair.inject(straggler, there)
+    assert session.ice.selected == here
+    caller.speak(pair.link.now)
+    pair.inject(caller.outbox.pop()[0], there)
+    assert session.ice.selected == there
+
+
+def test_a_restart_keeps_keys_and_path_and_both_generations_are_routed() -> None:
+    pair, caller, session = connected()
+    former = session.config.credentials.ufrag
+    pair.endpoint.restart(session, Credentials("again", "anotherPasswordOf22AndMore", caller.ufrag), pair.link.now)
+    assert pair.endpoint.has_ufrag(former)
+    assert pair.endpoint.has_ufrag("again")
+    pair.run(1.0)
+    assert len(pair.media) >= 49
+    pair.endpoint.restart(session, Credentials("thrice", "anotherPasswordOf22AndMore", caller.ufrag), pair.link.now)
+    assert not pair.endpoint.has_ufrag(former)
+
+
+def test_a_ufrag_is_unique_among_live_sessions() -> None:
+    pair, caller, session = connected()
+    with pytest.raises(LocalProtocolError, match="server1"):
+        pair.endpoint.admit(config(caller), 0.0)
+    pair.endpoint.hang_up(session, pair.link.now)
+    pair.endpoint.admit(config(caller), 0.0)
+
+
+def test_a_source_is_claimed_by_few() -> None:
+    pair = Pair()
+    sessions = []
+    for number in range(CLAIMANTS + 2):
+        caller, session = pair.dial(number)
+        caller.check(0.0)
+        pair.inject(caller.outbox.pop()[0], STRANGER)
+        sessions.append(session)
+    assert pair.endpoint._by_source[STRANGER] == sessions[:CLAIMANTS]
+    for session in sessions:
+        pair.endpoint.hang_up(session, 0.0)
+    assert pair.endpoint._by_source == {}
+
+
+def test_a_datagram_of_no_known_kind_is_counted() -> None:
+    pair, _, session = connected()
+    for octets in (b"", b"\x04", b"\x40" * 20, b"\xc0" * 20):
+        pair.inject(octets, (CALLER[0], CALLER[1] + 1))
+    assert session.dropped[Drop.UNKNOWN_FIRST_OCTET] == 4
+    pair.inject(b"\x80" * 20)
+    assert pair.endpoint.dropped == {EndpointDrop.UNKNOWN_SOURCE: 1}
+
+
+# What a packet costs on its way through the endpoint: exact, so that a change of the hot path shows here.
+
+
+def test_a_media_packet_costs_so_many_calls_in() -> None:
+    pair, caller, _ = connected()
+    caller.speak(pair.link.now)
+    datagram, _ = caller.outbox.pop()
+    assert calls(lambda: pair.endpoint.receive(datagram, (CALLER[0], CALLER[1] + 1), pair.link.now)) <= 33
+
+
+def test_a_media_packet_costs_so_many_calls_out() -> None:
+    pair, _, session = connected()
+    packet = rtp.build(111, False, 1, 1, 1, bytes(80))
+    session.send(packet, pair.link.now)
+    packet = rtp.build(111, False, 2, 961, 1, bytes(80))
+    assert calls(lambda: session.send(packet, pair.link.now)) <= 23
+
+
+def recorded() -> list[bytes]:
+    """A whole call's datagrams as the server got them; with the same seeds it is the same call again."""
+    pair = Pair()
+    pair.dial()
+    pair.run(0.5)
+    return pair.recorded
+
+
+class TestSession(Contract):
+    def make(self, outbox: Outbox, events: list[Event]) -> Session:
+        caller, _ = Pair().dial()
+        return Session(config(caller), outbox=outbox, events=events, now=0.0)
+
+    def valid(self) -> list[bytes]:
+        return recorded()
+
+    def test_the_recorded_call_comes_up(self) -> None:
+        events: list[Event] = []
+        session = self.make([], events)
+        for datagram in self.valid():
+            session.receive(datagram, (CALLER[0], CALLER[1] + 1), 0.0)
+        assert any(isinstance(event, dtls.Connected) for event in events)
+
+
+class TestEndpoint(Contract):
+    def make(self, outbox: Outbox, events: list[Event]) -> Endpoint:
+        endpoint = Endpoint(outbox=outbox, media=[], events=events)  # type: ignore[arg-type]
+        caller, _ = Pair().dial()
+        endpoint.admit(config(caller), 0.0)
+        return endpoint
+
+    def told(self, events: list[Event]) -> list[Event]:
+        return [event for _, event in events]  # type: ignore[misc, has-type]
+
+    def valid(self) -> list[bytes]:
+        return recorded()

@@ -50,6 +50,7 @@ class Caller:
         self.outbox = outbox
         self.events: list[Event] = []
         self.heard: list[tuple[float, int, bytes]] = []
+        self._different: set[bytes] = set()
         self.spoken = 0
         self.connected_at = NEVER
         self.over: Failed | Closed | None = None
@@ -134,7 +135,9 @@ class Caller:
             packet = self._keys[1].unprotect(datagram)
             header = rtp.read(packet) if packet is not None else None
             if packet is not None and header is not None:
-                self.heard.append((now, header[2], packet[header[5] : header[6]]))
+                payload = packet[header[5] : header[6]]
+                self.heard.append((now, header[2], payload))
+                self._different.add(payload)
 
     def expire(self, now: float) -> None:
         if self._check_at <= now:
@@ -219,4 +222,4 @@ class Caller:
     @property
     def echoes(self) -> int:
         """How many different packets came back."""
-        return len({payload for _, _, payload in self.heard})
+        return len(self._different)

@@ -28,17 +28,17 @@ class Dialled:
         self.world, self.caller, self.call, self.transceiver, self.port = world, caller, call, transceiver, port
         self._scope = trio.CancelScope()
         self._driver: Driver | None = None
+        self._news = trio.Event()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the caller from its port, until it moves."""
         task_status.started()
         while True:
-            self._driver = Driver(_Silent(self.caller), self.port, self.caller.outbox)
+            self._driver = Driver(_Silent(self.caller), self.port, self.caller.outbox, self._tell)
             with trio.CancelScope() as self._scope:
                 await self._driver.run()
-            if self._scope.cancelled_caught and self.port is not None:
-                continue
-            return
+            if not self._scope.cancelled_caught:
+                return
 
     def move(self, host: str, port: int) -> None:
         """Give the caller another address, as a NAT or a change of network does. It is not told."""
@@ -53,12 +53,20 @@ class Dialled:
         assert self._driver is not None
         self._driver.flush()
 
+    def _tell(self, now: float) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def until(self, done: Callable[[], bool], within: float) -> None:
+        """Wait until something came true of the caller."""
+        with trio.fail_after(within):
+            while not done():
+                await self._news.wait()
+
     async def hears(self, more: int, within: float) -> None:
         """Wait until so many more different packets came back."""
         goal = self.caller.echoes + more
-        with trio.fail_after(within):
-            while self.caller.echoes < goal:
-                await trio.sleep(0.02)
+        await self.until(lambda: self.caller.echoes >= goal, within)
 
     async def connects(self, within: float) -> None:
         """Wait until the handshake is done on both sides and the echo is heard."""

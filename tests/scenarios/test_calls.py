@@ -136,8 +136,7 @@ async def test_a_transceiver_that_stops_tells_its_callers_goodbye(
     running.stop()
     with trio.fail_after(1):
         await dialled.call.ended.wait()
-        while dialled.caller.over is None:
-            await trio.sleep(0.01)
+    await dialled.until(lambda: dialled.caller.over is not None, within=1.0)
 
 
 async def test_a_caller_that_hangs_up_ends_its_call_at_once(autojump_clock: MockClock, nursery: trio.Nursery) -> None:

@@ -1,7 +1,7 @@
 """A call: what the agent sees of a session."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
@@ -68,16 +68,19 @@ class Call:
         )
         self._owner.send(self, packet)
 
-    async def packets(self) -> AsyncIterator[bytes]:
-        """Yield the caller's plain RTP packets as they come, until the call ends. For one consumer."""
-        while True:
-            await trio.lowlevel.checkpoint()
-            while self._waiting:
-                yield self._waiting.popleft()
+    def packets(self) -> "Packets":
+        """The caller's plain RTP packets as they come, until the call ends: ``async for packet in call.packets()``. For one consumer."""
+        return Packets(self)
+
+    async def next_packet(self) -> bytes | None:
+        """Wait for the next plain RTP packet; None when the call has ended and all were read."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._waiting:
             if self.ended.is_set():
-                return
+                return None
             self._awake = trio.Event()
             await self._awake.wait()
+        return self._waiting.popleft()
 
     def hang_up(self) -> None:
         """End the call; harmless when it has ended."""
@@ -100,6 +103,22 @@ class Call:
         self.why = why
         self.ended.set()
         self._awake.set()
+
+
+class Packets:
+    """An iterator, not a generator: an agent may leave its loop at any time, and nothing is left to close."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __aiter__(self) -> "Packets":
+        return self
+
+    async def __anext__(self) -> bytes:
+        packet = await self._call.next_packet()
+        if packet is None:
+            raise StopAsyncIteration
+        return packet
 
 
 PacketAgent = Callable[[Call, list[bytes]], None]

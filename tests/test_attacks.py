@@ -172,6 +172,17 @@ def test_a_forged_source_with_a_session_of_its_own_cannot_divert_anothers_media(
     assert session.connected
 
 
+def test_who_claims_an_address_first_cannot_keep_its_owner_out() -> None:
+    pair = Pair()
+    attacker, _ = pair.dial(2)
+    attacker.check(0.0)
+    pair.inject(attacker.outbox.pop()[0], HERE)  # before the victim's first check
+    _, session = pair.dial(1)
+    pair.run(2.0)
+    assert session.connected
+    assert len([packet for owner, packet in pair.media if owner is session]) >= 49
+
+
 def test_23_an_error_in_one_session_ends_that_session_alone() -> None:
     pair = Pair()
     _, broken = pair.dial(1)
@@ -190,6 +201,9 @@ def test_23_an_error_in_one_session_ends_that_session_alone() -> None:
     assert isinstance(failure, Failed)
     assert failure.error.reason is Misbehaviour.INTERNAL
     assert list(pair.endpoint.sessions) == [healthy]
+    broken.send(rtp.build(111, False, 1, 1, 1, b"too late"), pair.link.now)
+    broken.expire(pair.link.now + 100)
+    assert pair.outbox == []
     pair.media.clear()
     pair.run(1.0)
     assert len(pair.media) >= 49

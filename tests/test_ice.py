@@ -6,7 +6,17 @@ from tests.harness.contract import Contract
 from tests.harness.ladder import PEER, Ladder
 from trioice import stun
 from trioice.errors import Misbehaviour
-from trioice.ice import CONSENT, PATHS, Credentials, Drop, IceLite, PathForgotten, PathProven, PathSelected
+from trioice.ice import (
+    CONSENT,
+    PATHS,
+    REMEMBERED_CHECKS,
+    Credentials,
+    Drop,
+    IceLite,
+    PathForgotten,
+    PathProven,
+    PathSelected,
+)
 from trioice.sansio import Event, Failed, Outbox
 
 OURS = Credentials("server", "server-password-of-22-plus", "peer")
@@ -185,6 +195,27 @@ def test_when_the_selected_path_lapses_the_one_checked_last_takes_over(ladder: P
     assert ladder.now == CONSENT
     ladder.announces(PathForgotten(PEER))
     ladder.announces(PathSelected(ELSEWHERE))
+
+
+def test_each_path_lasts_thirty_seconds_from_its_own_last_check(ladder: Play) -> None:
+    ladder.proves()
+    ladder.waits_until(1)
+    ladder.proves(source=ELSEWHERE)
+    ladder.waits_until(20)
+    ladder.receives(check())
+    ladder.answers()
+    ladder.waits_until(1000)
+    ladder.announces(PathForgotten(ELSEWHERE))
+    assert ladder.now == 1 + CONSENT
+    assert ladder.ice.selected == PEER
+
+
+def test_transaction_ids_are_remembered_in_bounds(ladder: Play) -> None:
+    ladder.proves()
+    for _ in range(3 * REMEMBERED_CHECKS):
+        ladder.receives(check())
+        ladder.answers()
+    assert len(ladder.ice._remembered) == REMEMBERED_CHECKS
 
 
 def test_paths_are_bounded_and_the_selected_one_stays(ladder: Play) -> None:

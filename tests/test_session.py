@@ -86,7 +86,12 @@ def test_a_packet_of_another_ssrc_is_refused_before_it_leaves() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_hanging_up_says_goodbye_and_forgets_the_session(role: DtlsRole) -> None:
     pair, caller, session = connected(role=role)
+    session.send(rtp.build(111, False, 1, 1, 1, b"spoken"), pair.link.now)
+    pair.run(0.1)
     pair.endpoint.hang_up(session, pair.link.now)
+    assert caller._keys is not None
+    goodbyes = [caller._keys[1].unprotect_rtcp(datagram) for datagram, _ in pair.outbox if rtp.is_rtcp(datagram)]
+    assert [type(packet) for packet in rtp.decode(goodbyes[0] or b"") or []][-1] is rtp.Goodbye
     assert pair.events[-1] == (session, Closed("hung up"))
     pair.run(1.0)
     assert caller.over == Closed("close_notify")
@@ -130,8 +135,12 @@ def test_media_that_is_newer_moves_the_path_and_a_straggler_does_not() -> None:
     pair.inject(straggler, there)
     assert session.ice.selected == here
     caller.speak(pair.link.now)
+    pair.events.clear()
     pair.inject(caller.outbox.pop()[0], there)
     assert session.ice.selected == there
+    assert pair.events == [(session, PathSelected(there))]
+    pair.endpoint.hang_up(session, pair.link.now)
+    assert {to for _, to in pair.outbox} == {there}  # BYE and close_notify alike
 
 
 def test_a_restart_keeps_keys_and_path_and_both_generations_are_routed() -> None:
@@ -144,6 +153,27 @@ def test_a_restart_keeps_keys_and_path_and_both_generations_are_routed() -> None
     assert len(pair.media) >= 49
     pair.endpoint.restart(session, Credentials("thrice", "anotherPasswordOf22AndMore", caller.ufrag), pair.link.now)
     assert not pair.endpoint.has_ufrag(former)
+
+
+@pytest.mark.parametrize("first", [22, 128])
+def test_what_a_session_is_given_from_an_unproven_source_is_dropped(first: int) -> None:
+    pair, _, session = connected()
+    octets = next(datagram for datagram in reversed(pair.recorded) if datagram[0] & 0xF0 == first & 0xF0)
+    assert session.receive(octets, STRANGER, pair.link.now) is None
+    assert session.dropped == {Drop.UNPROVEN_SOURCE: 1}
+
+
+def test_a_session_whose_caller_never_comes_ends_after_thirty_seconds() -> None:
+    pair = Pair()
+    pair.dial()
+    pair.link.machines.clear()
+    pair.endpoint.expire(29.9)
+    assert pair.endpoint.deadline == 30.0
+    pair.endpoint.expire(30.0)
+    (failed,) = (event for _, event in pair.events)
+    assert isinstance(failed, Failed)
+    assert failed.error.reason is Misbehaviour.NEVER_CONNECTED
+    assert not pair.endpoint.sessions
 
 
 def test_a_ufrag_is_unique_among_live_sessions() -> None:

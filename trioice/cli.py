@@ -69,6 +69,7 @@ def _serve(options: argparse.Namespace) -> None:
         dtls_role=options.dtls_role,
         profiles=options.srtp,
         calls=options.calls,
+        trace=options.trace,
     )
     trio.run(run_serve, _with_agent(settings, options.agent))
 
@@ -127,6 +128,7 @@ def _transceiver(options: argparse.Namespace) -> None:
         dtls_role=options.dtls_role,
         profiles=options.srtp,
         calls=options.calls,
+        trace=options.trace,
     )
     trio.run(run_transceiver, _with_agent(settings, options.agent))
 

@@ -175,7 +175,7 @@ class Endpoint:
 
     def _break(self, session: Session, error: Exception, now: float) -> None:
         """End a session that raised; whatever state it is in, nothing more comes out of it."""
-        session.ended = True
+        session.abandon(now)
         self.sessions[session].events.extend(
             (Broke(error), Failed(RemoteProtocolError(Misbehaviour.INTERNAL, f"{type(error).__name__}: {error}")))
         )

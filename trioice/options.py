@@ -83,6 +83,7 @@ def _serve(sub: argparse.ArgumentParser) -> None:
     _address(sub, "--relay", "the relay's public port", "127.0.0.1:3478")
     _address(sub, "--udp", "the transceiver's port", "127.0.0.1:7000")
     _calls(sub)
+    _file(sub, "--trace", "for debugging: write all datagrams, and the keys to decrypt them, to this file (pcapng)")
     _log(sub)
 
 
@@ -124,6 +125,7 @@ def _transceiver(sub: argparse.ArgumentParser) -> None:
     _file(sub, "--dtls-certificate", "an ECDSA P-256 certificate (PEM; default: made at start)")
     _file(sub, "--dtls-key", "and its key (PEM)")
     _calls(sub)
+    _file(sub, "--trace", "for debugging: write all datagrams, and the keys to decrypt them, to this file (pcapng)")
     _log(sub)
 
 

@@ -3,18 +3,19 @@
 import ipaddress
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import attrs
 import trio
 
 from trioice import dtls, sdp, srtp
 from trioice.metrics import Sample
-from trioice.ports import Networks, RelayedPort, UdpPort
+from trioice.ports import Networks, Port, RelayedPort, UdpPort
 from trioice.relay.directory import Directory, watch
 from trioice.relay.server import Relay
 from trioice.relay.token import Route, TokenKeys
@@ -22,6 +23,7 @@ from trioice.signaling.http import application, observability
 from trioice.signaling.limits import OfferRate
 from trioice.signaling.serve import serve_http
 from trioice.signaling.websocket import serve_websocket
+from trioice.tracing import TracingPort, key_log
 from trioice.transceiver.call import PacketAgent
 from trioice.transceiver.server import CALLS, PROFILES, Agent, Transceiver, TransceiverConfig
 
@@ -85,6 +87,7 @@ class TransceiverSettings:
     dtls_role: Literal["auto", "active", "passive"] = "auto"
     profiles: Sequence[srtp.Profile] = PROFILES
     calls: int = CALLS
+    trace: Path | None = None
     packet_agent: PacketAgent | None = None
     agent: Agent | None = None
 
@@ -144,9 +147,10 @@ async def _transceiver(
     directory: Directory | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    with closing(_bind(settings.udp)) as port:
-        address = HostPort(*port.address)
+    with closing(_bind(settings.udp)) as udp, _capture(settings.trace) as capture:
+        address = HostPort(*udp.address)
         told = settings.relay or settings.announce or address
+        port: Port = RelayedPort(udp, Networks(settings.relays))
         if directory is not None:
             directory.replace(Directory.of([f"{settings.route.cluster}/{settings.route.shard}={address}"]))
         config = TransceiverConfig(
@@ -158,12 +162,16 @@ async def _transceiver(
             profiles=settings.profiles,
             calls=settings.calls,
         )
-        transceiver = Transceiver(
-            config,
-            RelayedPort(port, Networks(settings.relays)),
-            packet_agent=settings.packet_agent,
-            agent=settings.agent,
-        )
+        if capture is not None:
+            port = TracingPort(
+                port,
+                capture,
+                address=(told.host, told.port or address.port),
+                epoch=time.time() - trio.current_time(),
+                keys=lambda: key_log(transceiver.endpoint),
+            )
+            print(f"tracing to {settings.trace}, with all keys: delete it after use", flush=True)
+        transceiver = Transceiver(config, port, packet_agent=settings.packet_agent, agent=settings.agent)
         async with trio.open_nursery() as nursery:
             await nursery.start(transceiver.run)
             print(f"transceiver on {address}, clients are told {told}", flush=True)
@@ -223,3 +231,13 @@ def _bind(address: HostPort) -> UdpPort:
         return UdpPort.bind(address.host, address.port)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on UDP {address}: {error.strerror}") from None
+
+
+def _capture(path: Path | None) -> AbstractContextManager[BinaryIO | None]:
+    """Open the file of a capture. A new one is for its owner's eyes alone, as it will hold keys."""
+    if path is None:
+        return nullcontext()
+    try:
+        return open(path, "wb", buffering=0, opener=partial(os.open, mode=0o600))
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None

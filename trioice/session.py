@@ -137,6 +137,10 @@ class Session:
             self.dtls.close(now)
         self._end(now)
 
+    def abandon(self, now: float) -> None:
+        """End without a word, whatever state a mistake of ours left: nothing comes in or goes out any more."""
+        self._end(now)
+
     def restart(self, credentials: Credentials, now: float) -> None:
         """Take new ICE credentials (RFC 8445, 9); DTLS, the keys and the old path stay."""
         if self.ended:

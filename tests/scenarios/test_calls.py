@@ -176,3 +176,14 @@ async def test_a_hostile_flood_costs_a_good_call_nothing(autojump_clock: MockClo
     assert dialled.caller.echoes >= before + 100
     assert list(running.transceiver.calls) == [dialled.call.id]
     assert running.transceiver.endpoint.dropped
+
+
+async def test_a_relay_forgets_clients_that_are_gone(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    world = World(nursery)
+    relay = await world.relay()
+    dialled = await world.dial(await world.transceiver())
+    await dialled.hears(10, within=3.0)
+    assert relay.relay.core.flows == 1
+    dialled.caller.close(trio.current_time())
+    await trio.sleep(120)
+    assert relay.relay.core.flows == 0

@@ -74,6 +74,10 @@ class Handshake(Association):
             raise LocalProtocolError(f"no keying material in {self.state.name}")
         return self._secrets.export(label, length)
 
+    def key_log_line(self) -> str:
+        """Tell the line of an NSS key log that opens a capture of this association; empty while there are no keys. For debugging."""
+        return "" if self._secrets is None else self._secrets.key_log_line()
+
     def _step(self, message: Message, now: float) -> None:
         before = self.state
         try:

@@ -127,3 +127,7 @@ class Secrets:
     def export(self, label: bytes, length: int) -> bytes:
         """Export keying material without a context (RFC 5705, 4)."""
         return prf(self.suite.hash, self.master, label, self.client_random + self.server_random, length)
+
+    def key_log_line(self) -> str:
+        """Write the secret as a line of an NSS key log, which opens a capture of the association. For debugging alone."""
+        return f"CLIENT_RANDOM {self.client_random.hex()} {self.master.hex()}"

@@ -164,12 +164,11 @@ class Transceiver:
         for reason, count in self.ended.items():
             yield _counter("calls_ended_total", "Calls that ended, by reason.", count, reason=reason)
         drops = self._dropped + _dropped(*(call.media for call in self.calls.values()))
+        drops.update({("endpoint", drop.name.lower()): count for drop, count in self.endpoint.dropped.items()})
         for (layer, reason), count in drops.items():
             yield _counter(
                 "dropped_total", "Datagrams refused, by layer and reason.", count, layer=layer, reason=reason
             )
-        for drop, count in self.endpoint.dropped.items():
-            yield _counter("dropped_total", "", count, layer="endpoint", reason=drop.name.lower())
 
     def _make_call(self, offer: sdp.Offer, offered: object) -> Call:
         config, entropy = self.config, self.config.entropy

@@ -1,0 +1,105 @@
+"""The machine that figures come from: its cores and speed, CPU time of other processes, and the tables to print."""
+
+import ctypes
+import os
+import platform
+import socket
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+LOAD_CORE: Final = min(os.sched_getaffinity(0))
+SERVER_CORE: Final = max(os.sched_getaffinity(0))
+"""Where there are two cores, the load does not run on the server's."""
+
+ECHOES: Final = 20_000
+"""Datagrams of the probe: about a tenth of a second of work."""
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def describe() -> str:
+    """One line about this machine, with its speed and how busy it is just now."""
+    return (
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}; "
+        f"load average {os.getloadavg()[0]:.2f}; a bare datagram over loopback costs {loopback_cost():.1f} µs"
+    )
+
+
+def loopback_cost() -> float:
+    """CPU µs of one sendto and one recvfrom of 130 octets over loopback: what no Python program can go below here.
+
+    The speed of a virtual machine drifts by a quarter and more; figures of two days are compared as ratios to this.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        to, datagram = sock.getsockname(), bytes(130)
+        began = time.process_time()
+        for _ in range(ECHOES):
+            sock.sendto(datagram, to)
+            sock.recvfrom(2048)
+        return (time.process_time() - began) / ECHOES * 1e6
+
+
+@attrs.frozen
+class Cpu:
+    """CPU time of all threads of a process, in seconds: `total` to the nanosecond, the kernel's part of it to the hundredth."""
+
+    total: float
+    kernel: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Cpu":
+        """Read what the process has used so far. Raises OSError when there is none."""
+        clock = ctypes.c_int()
+        if error := _libc.clock_getcpuclockid(pid, ctypes.byref(clock)):
+            raise OSError(error, f"process {pid}: {os.strerror(error)}")
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return cls(time.clock_gettime(clock.value), int(stat[12]) / os.sysconf("SC_CLK_TCK"))
+
+    def __sub__(self, before: "Cpu") -> "Cpu":
+        return Cpu(self.total - before.total, self.kernel - before.kernel)
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Keep this thread on one core, and with it every process that it starts meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Median, and in brackets the least and the most."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def quantiles(values: Sequence[float]) -> str:
+    """Give the median and the 99 % quantile."""
+    ordered = sorted(values)
+    return f"{ordered[len(ordered) // 2]:.2f}, {ordered[len(ordered) * 99 // 100]:.2f}"
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out rows under a head: the first column to the left, the others to the right."""
+    cells = [tuple(map(str, row)) for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join((f"\n{title}", rule, lines[0], rule, *lines[1:], rule))

@@ -6,13 +6,13 @@ one denominator, and a call is a hundred packets a second. Checks and reports ar
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
 
 from bench.callers import Callers
-from bench.machine import LOAD_CORE, SERVER_CORE, Cpu, on_core, quantiles, spread, table
+from bench.machine import LOAD_CORE, SERVER_CORE, cpu_seconds, on_core, quantiles, spread, table
 from bench.servers import Servers, count, servers
 
 WARM_UP: Final = 2.0
@@ -29,8 +29,8 @@ class Round:
     calls: int
     seconds: float
     packets: int
-    relay: Cpu
-    transceiver: Cpu
+    relay: float
+    transceiver: float
     load: float
     spoken: int
     missing: int
@@ -62,7 +62,6 @@ def report(rounds: Sequence[Round]) -> str:
         "packets/s",
         "relay µs/packet",
         "transceiver µs/packet",
-        "kernel's share",
         "missing",
         "round trip ms",
         "load's CPU",
@@ -76,19 +75,12 @@ def report(rounds: Sequence[Round]) -> str:
 
 
 def _row(profile: str, calls: int, rounds: list[Round]) -> tuple[object, ...]:
-    def per_packet(cpu: Callable[[Round], Cpu]) -> str:
-        return spread([cpu(each).total / each.packets * 1e6 for each in rounds])
-
-    def kernel(cpu: Callable[[Round], Cpu]) -> str:
-        return f"{sum(cpu(each).kernel for each in rounds) / sum(cpu(each).total for each in rounds):.0%}"
-
     return (
         profile,
         calls,
         f"{sum(each.packets for each in rounds) / sum(each.seconds for each in rounds):.0f}",
-        per_packet(lambda each: each.relay),
-        per_packet(lambda each: each.transceiver),
-        f"{kernel(lambda each: each.relay)}, {kernel(lambda each: each.transceiver)}",
+        spread([each.relay / each.packets * 1e6 for each in rounds]),
+        spread([each.transceiver / each.packets * 1e6 for each in rounds]),
         f"{sum(each.missing for each in rounds)} of {sum(each.spoken for each in rounds)}",
         quantiles([trip * 1000 for each in rounds for trip in each.round_trips]),
         f"{sum(each.load for each in rounds) / sum(each.seconds for each in rounds):.0%}",
@@ -102,11 +94,11 @@ def _measure(both: Servers, callers: Callers, profile: str, calls: int, seconds:
     callers.lateness.clear()
     # Asking for the metrics costs a server some CPU time, so both answers are given outside of what is measured.
     packets = count(both.relay_metrics, FORWARDED)
-    relay, transceiver = Cpu.of(both.relay.pid), Cpu.of(both.transceiver.pid)
+    relay, transceiver = cpu_seconds(both.relay.pid), cpu_seconds(both.transceiver.pid)
     began, load = time.monotonic(), time.process_time()
     callers.run(seconds)
     took, load = time.monotonic() - began, time.process_time() - load
-    relay, transceiver = Cpu.of(both.relay.pid) - relay, Cpu.of(both.transceiver.pid) - transceiver
+    relay, transceiver = cpu_seconds(both.relay.pid) - relay, cpu_seconds(both.transceiver.pid) - transceiver
     packets = count(both.relay_metrics, FORWARDED) - packets
     lateness = callers.lateness.copy()
     callers.hush()

@@ -174,9 +174,11 @@ def test_a_forged_source_with_a_session_of_its_own_cannot_divert_anothers_media(
 
 def test_who_claims_an_address_first_cannot_keep_its_owner_out() -> None:
     pair = Pair()
-    attacker, _ = pair.dial(2)
-    attacker.check(0.0)
+    attacker, other = pair.dial(2)
+    pair.run(2.0)
+    attacker.check(pair.link.now)
     pair.inject(attacker.outbox.pop()[0], HERE)  # before the victim's first check
+    assert HERE in other.ice.paths
     _, session = pair.dial(1)
     pair.run(2.0)
     assert session.connected

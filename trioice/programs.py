@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Final, Literal
 
 import attrs
 import trio
@@ -26,6 +26,9 @@ from trioice.signaling.websocket import serve_websocket
 from trioice.tracing import TracingPort, key_log
 from trioice.transceiver.call import PacketAgent
 from trioice.transceiver.server import CALLS, PROFILES, Agent, Transceiver, TransceiverConfig
+
+GOODBYES: Final = 0.1
+"""Seconds that a relay stays when the transceiver on the same machine has ended: its last datagrams are there at once."""
 
 
 @attrs.frozen
@@ -216,14 +219,27 @@ async def _listening(nursery: trio.Nursery, serve: Callable[..., Awaitable[None]
 
 
 async def _serve(settings: TransceiverSettings, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run both. The relay outlives the transceiver, whose goodbyes to the callers go through it."""
     directory = Directory()
     assert settings.relay is not None
+    relay_settings = RelaySettings(public=settings.relay, keys=settings.keys, directory=directory)
+    outliving = trio.CancelScope(shield=True)
     async with trio.open_nursery() as nursery:
-        relay, address = await nursery.start(
-            _relay, RelaySettings(public=settings.relay, keys=settings.keys, directory=directory)
-        )
-        await nursery.start(_transceiver, attrs.evolve(settings, relay=address), relay.metrics, directory)
-        task_status.started()
+        relay, address = await nursery.start(_within, outliving, _relay, relay_settings)
+        try:
+            await _transceiver(attrs.evolve(settings, relay=address), relay.metrics, directory, task_status)
+        finally:
+            outliving.deadline = trio.current_time() + GOODBYES
+
+
+async def _within(
+    scope: trio.CancelScope,
+    program: Callable[..., Awaitable[None]],
+    settings: object,
+    task_status: trio.TaskStatus[tuple[Relay, HostPort]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with scope:
+        await program(settings, task_status=task_status)
 
 
 def _bind(address: HostPort) -> UdpPort:

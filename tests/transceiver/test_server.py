@@ -178,6 +178,7 @@ async def test_metrics_add_up_what_the_calls_counted(autojump_clock: MockClock, 
     await two.hears(10, within=3.0)
     one.call.hang_up()
     await one.until(lambda: one.caller.over is not None, within=1.0)
+    await trio.sleep(1)  # for what is still on its way
     stranger = world.network.port("203.0.113.66", 6)
     before = running.transceiver.endpoint.dropped[
         Drop.UNKNOWN_SOURCE

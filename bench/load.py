@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from bench.callers import Callers
-from bench.machine import LOAD_CORE, SERVER_CORE, cpu_seconds, on_core, quantiles, spread, table
+from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, on_core, quantiles, spread, table
 from bench.servers import Servers, count, servers
 
 WARM_UP: Final = 2.0
@@ -32,6 +32,7 @@ class Round:
     relay: float
     transceiver: float
     load: float
+    others: float
     spoken: int
     missing: int
     lateness: list[float]
@@ -65,6 +66,7 @@ def report(rounds: Sequence[Round]) -> str:
         "missing",
         "round trip ms",
         "load's CPU",
+        "others' CPU",
         "load late ms",
     )
     title = (
@@ -84,6 +86,7 @@ def _row(profile: str, calls: int, rounds: list[Round]) -> tuple[object, ...]:
         f"{sum(each.missing for each in rounds)} of {sum(each.spoken for each in rounds)}",
         quantiles([trip * 1000 for each in rounds for trip in each.round_trips]),
         f"{sum(each.load for each in rounds) / sum(each.seconds for each in rounds):.0%}",
+        f"{sum(each.others for each in rounds) / sum(each.seconds for each in rounds):.0%}",
         quantiles([late * 1000 for each in rounds for late in each.lateness]),
     )
 
@@ -95,10 +98,11 @@ def _measure(both: Servers, callers: Callers, profile: str, calls: int, seconds:
     # Asking for the metrics costs a server some CPU time, so both answers are given outside of what is measured.
     packets = count(both.relay_metrics, FORWARDED)
     relay, transceiver = cpu_seconds(both.relay.pid), cpu_seconds(both.transceiver.pid)
-    began, load = time.monotonic(), time.process_time()
+    began, load, busy = time.monotonic(), time.process_time(), busy_seconds()
     callers.run(seconds)
     took, load = time.monotonic() - began, time.process_time() - load
     relay, transceiver = cpu_seconds(both.relay.pid) - relay, cpu_seconds(both.transceiver.pid) - transceiver
+    others = busy_seconds() - busy - load - relay - transceiver
     packets = count(both.relay_metrics, FORWARDED) - packets
     lateness = callers.lateness.copy()
     callers.hush()
@@ -111,6 +115,7 @@ def _measure(both: Servers, callers: Callers, profile: str, calls: int, seconds:
         relay=relay,
         transceiver=transceiver,
         load=load,
+        others=max(others, 0.0),
         spoken=callers.spoken,
         missing=callers.missing,
         lateness=lateness,

@@ -46,12 +46,19 @@ def loopback_cost() -> float:
 def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of a process so far, to the nanosecond; /proc/PID/stat has hundredths. OSError when there is none.
 
-    The kernel's part is not told apart: it guesses that part by where its 250 ticks a second fall, and wake-ups fall beside them.
+    The kernel's part is not told apart: it is guessed by where the kernel's ticks fall, and wake-ups fall beside them.
     """
     clock = ctypes.c_int()
     if error := _libc.clock_getcpuclockid(pid, ctypes.byref(clock)):
         raise OSError(error, f"process {pid}: {os.strerror(error)}")
     return time.clock_gettime(clock.value)
+
+
+def busy_seconds() -> float:
+    """CPU time that all cores have spent on anything so far, stolen time included, in hundredths of a second (proc(5))."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

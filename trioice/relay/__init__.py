@@ -1,1 +1,1 @@
-"""The relay: one public port before many transceivers, to which it forwards without looking into media."""
+"""The relay: a stateless UDP forwarder that routes by what stands in a client's first STUN packet."""

@@ -1,1 +1,1 @@
-"""."""
+"""Signaling: offers and answers over HTTP and WebSocket, and the demo page."""

@@ -129,6 +129,7 @@ class Transceiver:
         if new.setup == _setup(call.media.config):
             raise sdp.OfferRefused(None, f"a restart keeps the DTLS roles, but a=setup:{new.setup} is offered")
         self._restart(call, new.ice_ufrag)
+        call.payload_type = new.audio.opus
         call.answers += 1
         call.answer = self._answer(call.media.config, call.media.ice.credentials, new, call.origin, call.answers)
         return call.answer

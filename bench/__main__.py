@@ -2,9 +2,9 @@
 
 import argparse
 
-from bench import lines, load, machine, setup
+from bench import chromium, lines, load, machine
 
-FIGURES = ("load", "setup", "lines")
+FIGURES = ("load", "chromium", "lines")
 
 
 def main() -> None:
@@ -27,8 +27,8 @@ def main() -> None:
         kinds = [(profile, calls) for profile in arguments.srtp for calls in arguments.calls]
         rounds = [load.measure(*kind, arguments.seconds) for _ in range(arguments.rounds) for kind in kinds]
         print(load.report(rounds), flush=True)
-    if "setup" in figures:
-        print(setup.report(setup.measure(arguments.runs)), flush=True)
+    if "chromium" in figures:
+        print(chromium.report(chromium.measure(arguments.runs)), flush=True)
     if "lines" in figures:
         print(lines.report())
 

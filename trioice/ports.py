@@ -42,7 +42,7 @@ class UdpPort:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self.unsent = 0
+        self.unsent = 0  # datagrams that the system did not take
 
     @classmethod
     def bind(cls, host: str, port: int) -> "UdpPort":
@@ -107,7 +107,7 @@ class RelayedPort:
     def __init__(self, port: Port, relays: Container[str]) -> None:
         self._port = port
         self._relays = relays
-        self.distrusted = 0
+        self.distrusted = 0  # headers of those who are no relay of ours, or that were cut
 
     async def readable(self) -> None:
         """Wait until a datagram is there."""

@@ -153,7 +153,8 @@ async def _transceiver(
     with closing(_bind(settings.udp)) as udp, _capture(settings.trace) as capture:
         address = HostPort(*udp.address)
         told = settings.relay or settings.announce or address
-        port: Port = RelayedPort(udp, Networks(settings.relays))
+        relayed = RelayedPort(udp, Networks(settings.relays))
+        port: Port = relayed
         if directory is not None:
             directory.replace(Directory.of([f"{settings.route.cluster}/{settings.route.shard}={address}"]))
         config = TransceiverConfig(
@@ -178,7 +179,9 @@ async def _transceiver(
         async with trio.open_nursery() as nursery:
             await nursery.start(transceiver.run)
             print(f"transceiver on {address}, clients are told {told}", flush=True)
-            await _start_signaling(nursery, transceiver, settings, more_metrics)
+            await _start_signaling(
+                nursery, transceiver, settings, lambda: [*_port_metrics(udp, relayed), *more_metrics()]
+            )
             task_status.started()
 
 
@@ -240,6 +243,14 @@ async def _within(
 ) -> None:
     with scope:
         await program(settings, task_status=task_status)
+
+
+def _port_metrics(udp: UdpPort, relayed: RelayedPort) -> Iterable[Sample]:
+    for name, text, value in (
+        ("unsent_total", "Datagrams that the system did not take.", udp.unsent),
+        ("distrusted_total", "Datagrams with a relay's header that no trusted relay sent.", relayed.distrusted),
+    ):
+        yield Sample(name=f"trioice_{name}", kind="counter", help=text, value=value)
 
 
 def _bind(address: HostPort) -> UdpPort:

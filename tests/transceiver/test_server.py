@@ -185,11 +185,14 @@ async def test_metrics_add_up_what_the_calls_counted(autojump_clock: MockClock, 
     ]  # what the caller said before it heard the goodbye
     stranger.send([(b"\x80" * 40, ("10.0.1.1", 7000))])
     await trio.sleep(0.1)
+    received = sum(dialled.call.stats()["packets_received"] for dialled in (one, two))  # type: ignore[misc]
     text = exposition(running.transceiver.metrics())
     for line in (
         "trioice_calls 1",
         "trioice_calls_total 2",
         'trioice_calls_ended_total{reason="closed"} 1',
+        f"trioice_received_packets_total {received}",
+        "trioice_lost_packets_total 0",
         f'trioice_dropped_total{{layer="endpoint",reason="unknown_source"}} {before + 1}',
     ):
         assert f"\n{line}\n" in f"\n{text}"

@@ -4,7 +4,6 @@ import base64
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Literal
 
@@ -23,6 +22,7 @@ from trioice.sansio import Closed, Entropy, Failed, Outbox
 from trioice.session import Session, SessionConfig
 from trioice.transceiver.call import Call, PacketAgent
 from trioice.transceiver.echo import echo
+from trioice.transceiver.totals import Totals
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ GRACE: Final = 5.0
 
 CALLS: Final = 1000
 """Calls of one transceiver unless told otherwise: what one core carries."""
-
 
 PROFILES: Final = tuple(srtp.PROFILES.values())
 """SRTP profiles unless told otherwise, the cheapest first."""
@@ -75,9 +74,7 @@ class Transceiver:
     ) -> None:
         self.config = config
         self.calls: dict[str, Call] = {}
-        self.ended: Counter[str] = Counter()  # reason → calls
-        self._answered = 0
-        self._dropped: Counter[tuple[str, str]] = Counter()  # of calls that have ended, by layer and reason
+        self._totals = Totals()
         self._packet_agent = packet_agent if packet_agent or agent else echo
         self._agent = agent
         self._by_session: dict[Session, Call] = {}
@@ -160,16 +157,7 @@ class Transceiver:
 
     def metrics(self) -> Iterable[Sample]:
         """Tell what is counted, for the whole port and summed over its calls."""
-        yield _gauge("calls", "Calls that live.", len(self.calls))
-        yield _counter("calls_total", "Calls answered.", self._answered)
-        for reason, count in self.ended.items():
-            yield _counter("calls_ended_total", "Calls that ended, by reason.", count, reason=reason)
-        drops = self._dropped + _dropped(*(call.media for call in self.calls.values()))
-        drops.update({("endpoint", drop.name.lower()): count for drop, count in self.endpoint.dropped.items()})
-        for (layer, reason), count in drops.items():
-            yield _counter(
-                "dropped_total", "Datagrams refused, by layer and reason.", count, layer=layer, reason=reason
-            )
+        return self._totals.samples((call.media for call in self.calls.values()), self.endpoint, trio.current_time())
 
     def _make_call(self, offer: sdp.Offer, offered: object) -> Call:
         config, entropy = self.config, self.config.entropy
@@ -199,7 +187,7 @@ class Transceiver:
             etag=_word(entropy(9)),
         )
         self.calls[call.id] = self._by_session[session] = call
-        self._answered += 1
+        self._totals.answered += 1
         self._driver.flush()  # the driver must learn of the new deadline
         if self._agent is not None and self._nursery is not None:
             self._nursery.start_soon(self._run_agent, call, self._agent)
@@ -281,8 +269,7 @@ class Transceiver:
     def _end(self, call: Call, why: str, reason: str) -> None:
         del self.calls[call.id]
         del self._by_session[call.media]
-        self.ended[reason] += 1
-        self._dropped += _dropped(call.media)
+        self._totals.end(call.media, reason, trio.current_time())
         call.end(why)
         logger.info("call %s ended: %s", call.id, why)
 
@@ -305,24 +292,6 @@ async def _cancel_after(call: Call, scope: trio.CancelScope) -> None:
 
 def _setup(config: SessionConfig) -> sdp.Setup:
     return "active" if config.dtls_role == "client" else "passive"
-
-
-def _dropped(*sessions: Session) -> Counter[tuple[str, str]]:
-    """Sum what the layers of sessions dropped, by layer and reason."""
-    drops: Counter[tuple[str, str]] = Counter()
-    for session in sessions:
-        for layer, dropped in session.drops():
-            for drop, count in dropped.items():
-                drops[layer, drop.name.lower()] += count
-    return drops
-
-
-def _counter(name: str, text: str, value: float, **labels: str) -> Sample:
-    return Sample(name=f"trioice_{name}", kind="counter", help=text, value=value, labels=labels)
-
-
-def _gauge(name: str, text: str, value: float) -> Sample:
-    return Sample(name=f"trioice_{name}", kind="gauge", help=text, value=value)
 
 
 def _word(octets: bytes) -> str:

@@ -2,7 +2,13 @@
 
 import os
 
+import hypothesis
 import pytest
+
+# The same examples each time: what is green here is green elsewhere. HYPOTHESIS_PROFILE=search looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 LEFT_OUT = pytest.StashKey[int]()
 

@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 from trioice.sequence import MAXIMUM_INDEX, ReplayWindow, extend
 
 
-@given(st.integers(0, MAXIMUM_INDEX), st.integers(-0x8000, 0x7FFF))
-def test_extend_finds_every_index_within_half_a_cycle(highest: int, distance: int) -> None:
+@given(st.integers(0, MAXIMUM_INDEX), st.integers(-0x7FFF, 0x7FFF))
+def test_extend_finds_every_index_nearer_than_half_a_cycle(highest: int, distance: int) -> None:
     assert extend((highest + distance) & 0xFFFF, highest) == highest + distance
+
+
+@pytest.mark.parametrize("highest", [0, 1, 0x7FFF, 0x8000, 0xFFFF, 5 << 16])
+def test_of_two_indices_equally_near_extend_takes_the_one_in_the_cycle_of_the_highest(highest: int) -> None:
+    index = extend((highest + 0x8000) & 0xFFFF, highest)
+    assert abs(index - highest) == 0x8000
+    assert index >> 16 == highest >> 16
 
 
 def test_a_window_admits_each_index_once() -> None:

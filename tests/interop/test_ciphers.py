@@ -10,11 +10,11 @@ from tests.interop.conftest import TONE, Programs
 pytestmark = pytest.mark.chromium
 
 CIPHERS = {
-    "AEAD_AES_128_GCM": "SRTP_AEAD_AES_128_GCM",
-    "AEAD_AES_256_GCM": "SRTP_AEAD_AES_256_GCM",
-    "AES128_CM_SHA1_80": "SRTP_AES128_CM_HMAC_SHA1_80",
+    "AEAD_AES_128_GCM": "AEAD_AES_128_GCM",
+    "AEAD_AES_256_GCM": "AEAD_AES_256_GCM",
+    "AES128_CM_SHA1_80": "AES128_CM_HMAC_SHA1_80",
 }
-"""Our names of the profiles, which are IANA's, and Chromium's."""
+"""Our names of the profiles, which are IANA's, and the page's."""
 
 
 @pytest.mark.parametrize("profile", CIPHERS)
@@ -37,7 +37,7 @@ def test_as_server_we_choose_by_our_own_order(programs: Programs, visit: Callabl
     )  # Chromium's is the other way round
     page = visit(fleet.transceivers[0].address)
     page.call()
-    assert page.stats()["srtp"] == "SRTP_AEAD_AES_256_GCM"
+    assert page.stats()["srtp"] == "AEAD_AES_256_GCM"
 
 
 def test_by_default_we_are_the_client_which_saves_a_round_trip(programs: Programs, visit: Callable[..., Visit]) -> None:

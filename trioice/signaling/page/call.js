@@ -99,7 +99,7 @@ export class Call extends EventTarget {
       dtls: { FEFD: "DTLS 1.2", FEFC: "DTLS 1.3" }[transport?.tlsVersion] ?? null,
       dtlsRole: transport?.tlsVersion ? transport.dtlsRole : null, // "client" or "server": this side's
       dtlsCipher: transport?.dtlsCipher ?? null,
-      srtp: transport?.srtpCipher ?? null,
+      srtp: transport?.srtpCipher?.replace(/^SRTP_/, "").replace("AES_CM_128", "AES128_CM") ?? null, // as RFC 5764 and 7714, for any browser
       path: remote ? `${remote.address}:${remote.port}` : null, // where the packets go
     };
   }
@@ -200,8 +200,8 @@ export class Call extends EventTarget {
     if (this.state === "ended") return;
     this.reason = reason;
     this.failed = failed;
+    this.#become("ended"); // first, as some browsers announce at once, from within close(), that all is closed
     this.#release();
-    this.#become("ended");
   }
 
   #release() {

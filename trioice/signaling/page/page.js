@@ -100,12 +100,12 @@ function milliseconds(ms) {
   return typeof ms === "number" ? `${Math.round(ms)} ms` : "–";
 }
 
-/** SRTP_AEAD_AES_128_GCM → AES-128-GCM; SRTP_AES128_CM_HMAC_SHA1_80 → AES-128-CM with HMAC-SHA1-80. */
+/** AEAD_AES_128_GCM → AES-128-GCM; AES128_CM_HMAC_SHA1_80 → AES-128-CM with HMAC-SHA1-80. */
 function readable(srtp) {
   if (srtp === null) return ["–", "each packet sealed"];
-  const aead = srtp.match(/^SRTP_AEAD_AES_(\d+)_GCM$/);
+  const aead = srtp.match(/^AEAD_AES_(\d+)_GCM$/);
   if (aead) return [`AES-${aead[1]}-GCM`, "each packet sealed"];
-  const counter = srtp.match(/^SRTP_AES(\d+)_CM_HMAC_SHA1_(\d+)$/);
+  const counter = srtp.match(/^AES(\d+)_CM_HMAC_SHA1_(\d+)$/);
   if (counter) return [`AES-${counter[1]}-CM`, `with HMAC-SHA1-${counter[2]}`];
   return [srtp, "each packet sealed"];
 }

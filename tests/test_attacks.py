@@ -17,6 +17,7 @@ from trioice import ice, rtp, stun
 from trioice.endpoint import Broke, Drop
 from trioice.errors import Misbehaviour
 from trioice.sansio import Failed
+from trioice.session import HANDSHAKE_GRACE, SETUP, DtlsRole
 from trioice.transceiver.call import Call
 
 HERE = (CALLER[0], CALLER[1] + 1)
@@ -85,6 +86,26 @@ def test_3_a_replayed_check_opens_no_path_and_an_old_one_steals_no_media() -> No
     assert session.ice.selected == HERE  # the next packet of the peer has it back
 
 
+def test_3_a_faster_copy_of_a_check_does_not_keep_the_true_one_out() -> None:
+    pair, caller, session = connected()
+    caller.check(pair.link.now)
+    check, _ = caller.outbox.pop()
+    pair.inject(check, STRANGER)  # somebody who saw it was faster
+    assert len(pair.inject(check, HERE)) == 1
+    assert session.ice.selected == HERE
+
+
+def test_3_a_recorded_check_does_not_keep_a_call_alive_whose_peer_is_gone() -> None:
+    pair, caller, session = connected()
+    caller.check(pair.link.now)
+    check, _ = caller.outbox.pop()
+    pair.link.machines.pop(HERE)
+    for _ in range(40):
+        pair.inject(check, HERE)
+        pair.run(1.0)
+    assert session.ended
+
+
 def test_4_thousands_of_forged_sources_with_the_ufrag_but_no_password_are_not_remembered() -> None:
     pair, _, session = connected()
     before = len(pair.endpoint._by_source)
@@ -107,6 +128,77 @@ def test_7_a_client_hello_from_a_source_that_was_not_proven_is_dropped(when: str
     assert session.connected
     assert caller.over is None
     assert pair.endpoint.dropped == {Drop.UNKNOWN_SOURCE: 1}
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_12_whose_address_was_forged_gets_less_than_three_times_what_the_forger_sends(role: DtlsRole) -> None:
+    pair = Pair()
+    attacker, session = pair.dial(role=role)
+    pair.link.machines.pop(HERE)
+    attacker.outbox.clear()
+    sent = got = 0
+    hello = next(datagram for datagram in _recorded_by_a_client() if datagram[0] == 22)
+    empty_fragment = b"\x16\xfe\xfd" + bytes(2) + b"%06d" % 0 + b"\x00\x0c" + b"\x02\x00\x00\x05" + bytes(8)
+    while not session.ended:
+        attacker.check(pair.link.now)
+        for datagram in (attacker.outbox.pop()[0], *([hello] if role == "server" else []), empty_fragment):
+            sent += len(datagram)
+            got += sum(len(answer) for answer, _ in pair.inject(datagram, STRANGER))
+        pair.endpoint.expire(pair.link.now)
+        got += sum(len(datagram) for datagram, _ in pair.outbox)
+        pair.outbox.clear()
+        assert got <= HANDSHAKE_GRACE + 3 * sent
+        pair.link.now += 0.5
+    assert pair.link.now <= SETUP + 1  # and it does not go on for ever
+
+
+def test_a_call_whose_caller_never_begins_the_handshake_ends() -> None:
+    pair = Pair()
+    caller, session = pair.dial(role="server")
+    caller.dtls = None  # it only checks
+    pair.link.machines.pop(HERE)
+    caller.outbox.clear()
+    while not session.ended and pair.link.now < 200:
+        caller.check(pair.link.now)
+        pair.inject(caller.outbox.pop()[0], HERE)
+        pair.link.now += 1.0
+        pair.endpoint.expire(pair.link.now)
+    (failed,) = (event for _, event in pair.events if isinstance(event, Failed))
+    assert failed.error.reason is Misbehaviour.HANDSHAKE_TIMEOUT
+    assert pair.link.now == pytest.approx(SETUP, abs=1.1)
+
+
+def test_nothing_is_sent_to_a_peer_whose_consent_is_lost() -> None:
+    pair, _, session = connected()
+    pair.link.machines.pop(HERE)
+    pair.outbox.clear()
+    for _ in range(40):
+        pair.link.now += 1.0
+        pair.outbox.clear()
+        pair.endpoint.expire(pair.link.now)
+        if session.ended:
+            break
+    assert session.ended
+    assert pair.outbox == []
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_finished_and_goodbye_in_one_datagram_are_an_orderly_end(role: DtlsRole) -> None:
+    pair = Pair()
+    caller, session = pair.dial(role=role)
+    finish = caller._notice
+
+    def notice(now: float) -> None:
+        finish(now)
+        if caller.connected_at <= now and caller.dtls is not None:
+            caller.dtls.close(now)
+            flight = [datagram for datagram, _ in caller.outbox if datagram[0] < 64 and datagram[0] > 3]
+            caller.outbox[:] = [(b"".join(flight), caller._to)]
+
+    caller._notice = notice  # type: ignore[method-assign]
+    pair.run(2.0)
+    assert not [event for _, event in pair.events if isinstance(event, Broke)]
+    assert session.ended
 
 
 def test_13_a_flood_of_forged_and_replayed_media_ends_nothing_and_is_counted() -> None:
@@ -273,7 +365,14 @@ async def test_24_no_address_and_no_secret_is_logged(
     assert caplog.text
     for dialled in (one, two):
         credentials = dialled.call.media.config.credentials
-        secrets = [credentials.pwd, credentials.ufrag, *dialled.port.address[:1], "a=ice-pwd", "198.51.100.1"]
+        secrets = [
+            dialled.call.id,
+            credentials.pwd,
+            credentials.ufrag,
+            *dialled.port.address[:1],
+            "a=ice-pwd",
+            "198.51.100.1",
+        ]
         assert not [secret for secret in secrets if secret in caplog.text]
 
 

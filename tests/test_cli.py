@@ -58,6 +58,7 @@ def test_help_explains_itself(command: str) -> None:
         ("relay --route 1/7=127.0.0.1:7000 --directory x", "contradict"),
         ("relay --route 1/7=nowhere --key-file KEY", "nowhere"),
         ("relay --directory /does/not/exist --key-file KEY", "/does/not/exist"),
+        ("relay --inner [::1]:0 --route 1/7=127.0.0.1:7000 --key-file KEY", "one IP version"),
         ("relay --public 0.0.0.0:3478 --route 1/7=127.0.0.1:7000 --key-file KEY", "--announce"),
         ("relay --public somewhere --route 1/7=127.0.0.1:7000", "somewhere"),
         ("relay --key-file /does/not/exist --route 1/7=127.0.0.1:7000", "/does/not/exist"),
@@ -96,6 +97,12 @@ def test_a_wrong_option_is_one_clear_line_and_status_2(arguments: str, complaint
 def test_a_key_in_the_environment_and_in_a_file_contradict(key_file: str) -> None:
     done = run("relay", "--route", "1/7=127.0.0.1:7000", "--key-file", key_file, TRIOICE_KEYS="0 " + "00" * 16)
     assert (done.returncode, "contradict" in done.stderr) == (2, True)
+
+
+def test_an_empty_secret_in_the_environment_is_no_secret() -> None:
+    for variable in ("TRIOICE_TOKEN", "TRIOICE_KEYS"):
+        done = run("transceiver", **{variable: ""})
+        assert (done.returncode, f"{variable} is empty" in done.stderr) == (2, True)
 
 
 def test_secrets_are_no_options() -> None:

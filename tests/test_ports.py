@@ -56,6 +56,17 @@ def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest() -> None:
         two.close()
 
 
+def test_an_address_of_the_other_family_is_unsent_and_stops_nothing() -> None:
+    one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
+    try:
+        one.send([(b"x", ("::1", 7000, 0, 0)), (b"y", ("127.0.0.1", 0)), (b"z", two.address)])
+        assert one.unsent == 2
+        assert two.receive() == [(b"z", one.address)]
+    finally:
+        one.close()
+        two.close()
+
+
 def test_a_bound_port_cannot_be_bound_again() -> None:
     one = UdpPort.bind("127.0.0.1", 0)
     try:

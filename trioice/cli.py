@@ -69,6 +69,7 @@ def _serve(options: argparse.Namespace) -> None:
         dtls_role=options.dtls_role,
         profiles=options.srtp,
         calls=options.calls,
+        calls_per_address=options.calls_per_address,
         trace=options.trace,
     )
     trio.run(run_serve, _with_agent(settings, options.agent))
@@ -84,14 +85,17 @@ def _relay(options: argparse.Namespace) -> None:
     keys = _keys(options)
     if keys is None:
         raise Usage(f"it needs the transceivers' key: --key-file, or {KEYS_VARIABLE}")
-    if options.directory:
-        _checked(Directory.load, options.directory)  # a mistake is told now, not in a log line later
+    directory = (
+        _checked(Directory.load, options.directory) if options.directory else _checked(Directory.of, options.route)
+    )
+    if stranger := directory.unreachable_from(options.inner.host):
+        raise Usage(f"--inner {options.inner} cannot send to {stranger}: they must be of one IP version")
     settings = RelaySettings(
         public=options.public,
         inner=options.inner,
         announce=options.announce,
         keys=keys,
-        directory=options.directory or _checked(Directory.of, options.route),
+        directory=options.directory or directory,  # a file is read again, and watched
         metrics=options.metrics,
     )
     trio.run(run_relay, settings)
@@ -128,6 +132,7 @@ def _transceiver(options: argparse.Namespace) -> None:
         dtls_role=options.dtls_role,
         profiles=options.srtp,
         calls=options.calls,
+        calls_per_address=options.calls_per_address,
         trace=options.trace,
     )
     trio.run(run_transceiver, _with_agent(settings, options.agent))
@@ -144,7 +149,10 @@ def _keys(options: argparse.Namespace) -> TokenKeys | None:
 
 def _secret(path: Path | None, variable: str) -> str | None:
     if path is None:
-        return os.environ.get(variable) or None
+        text = os.environ.get(variable)
+        if text is not None and not text.strip():
+            raise Usage(f"{variable} is empty: unset it, or give it a value")
+        return text
     if os.environ.get(variable):
         raise Usage(f"{path} and {variable} contradict each other: choose one")
     text = _checked(path.read_text).strip()

@@ -9,8 +9,8 @@ source it comes: that proof makes the source a *path*, to which we may send. One
   seconds before it nominates it.
 
 Whatever does not prove knowledge of the password gets silence: an answer would make us a reflector, and tell a stranger which calls
-exist. A check may be replayed by somebody who saw it, from another address; transaction ids are remembered so that this opens no path,
-and should it be older than that memory, the next authentic packet of the peer takes the path back.
+exist. A check may be replayed by somebody who saw it, from another address; transaction ids are remembered so that this opens no path
+and keeps none alive, and should it be older than that memory, the next authentic packet of the peer takes the path back.
 
 A path that was not checked for thirty seconds is forgotten; when the last one goes, so does the peer's consent.
 
@@ -124,7 +124,7 @@ class IceLite:
             self.dropped[Drop.WRONG_USERNAME] += 1
         elif not message.verify(credentials.pwd.encode()):
             self.dropped[Drop.BAD_INTEGRITY] += 1
-        elif self._remembered.get(message.transaction_id, source) != source:
+        elif source not in self.paths and self._remembered.get(message.transaction_id, source) != source:
             self.dropped[Drop.REPLAYED] += 1
         else:
             self._check(message, credentials, source, now)
@@ -166,8 +166,14 @@ class IceLite:
         return None
 
     def _check(self, message: stun.Message, credentials: Credentials, source: Address, now: float) -> None:
-        """Answer an authenticated check (RFC 8445, 7.3)."""
-        self._remember(message.transaction_id, source)
+        """Answer an authenticated check (RFC 8445, 7.3).
+
+        One that was seen before is answered as well, as its answer may have been lost, but it proves nothing again: whoever recorded
+        it could otherwise keep a call alive whose peer is gone.
+        """
+        seen = message.transaction_id in self._remembered
+        if not seen:
+            self._remember(message.transaction_id, source)
         if unknown := message.unknown_required():
             # RFC 8489, 6.3.1: the only answer to what we must understand and do not.
             self._answer(message, credentials, source, stun.error_code(420, "Unknown Attribute"), unknown)
@@ -191,7 +197,8 @@ class IceLite:
                 source,
             )
         )
-        self._prove(source, now)
+        if not seen:
+            self._prove(source, now)
         if message.get(stun.USE_CANDIDATE) is not None and source != self.selected:
             self._select(source)
 

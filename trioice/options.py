@@ -9,7 +9,7 @@ from typing import Final
 from trioice import __version__, srtp
 from trioice.programs import HostPort
 from trioice.relay.token import CLUSTERS, ROTATIONS, SHARDS
-from trioice.transceiver.server import CALLS, PROFILES
+from trioice.transceiver.server import CALLS, CALLS_PER_OWNER, PROFILES
 
 KEYS_VARIABLE: Final = "TRIOICE_KEYS"
 TOKEN_VARIABLE: Final = "TRIOICE_TOKEN"
@@ -145,6 +145,13 @@ def _calls(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--calls", type=_number(1 << 20, 1), default=CALLS, metavar="N", help="calls at once (%(default)s)"
+    )
+    sub.add_argument(
+        "--calls-per-address",
+        type=_number(1 << 20, 1),
+        default=CALLS_PER_OWNER,
+        metavar="N",
+        help="calls at once of one client address; behind a proxy all have the proxy's (%(default)s)",
     )
     sub.add_argument(
         "--agent", metavar="WHERE:NAME", help="the agent: a function in a module or in a .py file (default: an echo)"

@@ -88,7 +88,8 @@ class UdpPort:
         for datagram, to in outbox:
             try:
                 send(datagram, cast("SocketAddress", to))
-            except OSError:  # a full buffer, or an address that cannot be reached: lost, as on any network
+            except (OSError, TypeError):
+                # A full buffer, an address that cannot be reached, or (TypeError) one of the other family: lost, as on any network.
                 self.unsent += 1
         outbox.clear()
 

@@ -25,7 +25,7 @@ from trioice.signaling.serve import serve_http
 from trioice.signaling.websocket import serve_websocket
 from trioice.tracing import TracingPort, key_log
 from trioice.transceiver.call import PacketAgent
-from trioice.transceiver.server import CALLS, PROFILES, Agent, Transceiver, TransceiverConfig
+from trioice.transceiver.server import CALLS, CALLS_PER_OWNER, PROFILES, Agent, Transceiver, TransceiverConfig
 
 GOODBYES: Final = 0.1
 """Seconds that a relay stays when the transceiver on the same machine has ended: its last datagrams are there at once."""
@@ -90,6 +90,7 @@ class TransceiverSettings:
     dtls_role: Literal["auto", "active", "passive"] = "auto"
     profiles: Sequence[srtp.Profile] = PROFILES
     calls: int = CALLS
+    calls_per_address: int = CALLS_PER_OWNER
     trace: Path | None = None
     packet_agent: PacketAgent | None = None
     agent: Agent | None = None
@@ -165,6 +166,7 @@ async def _transceiver(
             dtls_role=settings.dtls_role,
             profiles=settings.profiles,
             calls=settings.calls,
+            calls_per_owner=settings.calls_per_address,
         )
         if capture is not None:
             port = TracingPort(

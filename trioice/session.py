@@ -11,14 +11,26 @@ the path that ICE selected, and ICE follows it: a packet that is authentic, and 
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from trioice import dtls, rtp, srtp
-from trioice.errors import LocalProtocolError
+from trioice.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from trioice.ice import Credentials, IceLite, PathProven, PathSelected
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
+
+HANDSHAKE_GRACE: Final = 1200
+"""Octets of DTLS that a peer may get before it has shown that it hears us, besides what it earns. A check proves that its sender knows
+the password, not that its source address is its own: that is proven by the end of the handshake, which signs our random octets. One
+datagram lets every first flight leave whole, and is less than the offer that made the call cost its sender."""
+
+HANDSHAKE_CREDIT: Final = 2
+"""Octets of DTLS that each octet of the peer's checks and handshake earns it. With the answers to the checks that is under three."""
+
+SETUP: Final = 60.0
+"""Seconds from the first check to the end of the handshake. A flight that is not answered gives up sooner; a peer that never begins
+its own must not hold a call."""
 
 DtlsRole = Literal["client", "server"]
 
@@ -67,6 +79,7 @@ class Session:
         )
         self._outbox = outbox
         self._events = events
+        self._connect_by = NEVER
         self._inbox: list[bytes] = []  # DTLS application data; nothing reads it until there are data channels
         self.dtls: dtls.DtlsClient | dtls.DtlsServer | None = None
         self._receiver: srtp.SrtpReceiver | None = None
@@ -89,7 +102,7 @@ class Session:
             return NEVER
         handshake = NEVER if self.dtls is None else self.dtls.deadline
         reports = self.rtp.deadline if self.connected else NEVER
-        return min(self.ice.deadline, handshake, reports)
+        return min(self.ice.deadline, handshake, reports, self._connect_by)
 
     def receive(self, datagram: bytes, source: Address, now: float) -> bytes | None:
         """Take a datagram from anywhere; the plain RTP packet that it held, if it did."""
@@ -100,11 +113,15 @@ class Session:
             return None
         mark = len(self._events)
         if first <= 3:
+            checks = self.ice.checks
             self.ice.receive(datagram, source, now)
+            if self.dtls is not None and self.ice.checks > checks:
+                self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
         elif 20 <= first <= 63:
             if self.dtls is None or source not in self.ice.paths:
                 self.dropped[Drop.UNPROVEN_SOURCE] += 1
             else:
+                self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
                 self.dtls.receive(datagram, source, now)
                 self._inbox.clear()
         else:
@@ -121,6 +138,8 @@ class Session:
         self.ice.expire(now)
         if self.dtls is not None:
             self.dtls.expire(now)
+        if now >= self._connect_by:
+            self._events.append(Failed(RemoteProtocolError(Misbehaviour.HANDSHAKE_TIMEOUT, f"in {SETUP:.0f} s")))
         self._notice(mark, now)
         if self.connected:
             self.rtp.expire(now)
@@ -218,12 +237,10 @@ class Session:
                     if self.dtls is not None:
                         self.dtls.peer = to
                 case dtls.Connected():
-                    self._take_keys(event, now)
-                case Failed():
-                    if self.dtls is not None:
-                        self.dtls.close(now)
-                    self._end(now)
-                case Closed():
+                    if self.dtls is not None and self.dtls.state is dtls.State.CONNECTED:
+                        self._take_keys(event, now)  # else the same datagram said goodbye as well
+                case Failed() | Closed():
+                    # Without a word: DTLS has said its own, and to a peer without consent nothing may be sent (RFC 7675, 5.1).
                     self._end(now)
                 case _:
                     pass
@@ -240,7 +257,9 @@ class Session:
             outbox=self._outbox,
             inbox=self._inbox,
             events=self._events,
+            allowance=HANDSHAKE_GRACE,
         )
+        self._connect_by = now + SETUP
         if isinstance(self.dtls, dtls.DtlsClient):
             self.dtls.start(now)
 
@@ -254,6 +273,7 @@ class Session:
         self._sender = srtp.sender(profile, ours, engine=self.config.engine)
         self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine)
         self.connected = True
+        self.dtls.allowance = self._connect_by = NEVER
         self.rtp.start(now)
 
     def _send_reports(self) -> None:

@@ -103,10 +103,17 @@ def test_messages_too_far_ahead_are_dropped() -> None:
 def test_what_messages_may_announce_is_bounded() -> None:
     reassembler = Reassembler()
     for length in (2**24 - 1, MAXIMUM_MESSAGE + 1):
-        assert reassembler.add(Fragment(kind=11, length=length, sequence=0, offset=0, octets=b""), 0) is Drop.TOO_LONG
+        assert reassembler.add(Fragment(kind=11, length=length, sequence=0, offset=0, octets=b"x"), 0) is Drop.TOO_LONG
     kept = [
         reassembler.add(Fragment(kind=11, length=MAXIMUM_MESSAGE, sequence=sequence, offset=0, octets=b"x"), 0)
         for sequence in range(AHEAD)
     ]
     assert kept.count(None) == MAXIMUM_HELD // MAXIMUM_MESSAGE
     assert set(kept) == {None, Drop.TOO_LONG}
+
+
+def test_a_fragment_of_nothing_is_refused_and_a_message_of_nothing_is_not() -> None:
+    reassembler = Reassembler()
+    assert reassembler.add(Fragment(kind=11, length=5, sequence=0, offset=0, octets=b""), 0) is Drop.EMPTY_FRAGMENT
+    assert reassembler.add(Fragment(kind=14, length=0, sequence=0, offset=0, octets=b""), 0) is None
+    assert [message.kind for message in reassembler.messages()] == [14]

@@ -21,6 +21,7 @@ from trioice.rtp import (
     decode,
     encode,
 )
+from trioice.rtp.rtcp import FEEDBACKS
 from trioice.rtp.transport_feedback import STATUS_LIMIT
 
 UINT32 = st.integers(0, 0xFFFFFFFF)
@@ -201,3 +202,11 @@ def test_long_runs_are_short() -> None:
 def test_feedback_on_too_many_packets_is_refused() -> None:
     assert decode(encode([feedback(*[None] * STATUS_LIMIT)]))
     assert decode(encode([feedback(*[None] * (STATUS_LIMIT + 1))])) is None
+
+
+def test_a_compound_of_many_feedbacks_is_refused_before_it_costs() -> None:
+    feedback = TransportFeedback(sender=1, media=2, base=0, reference=0, number=0, deltas=(None,) * STATUS_LIMIT)
+    octets = encode([feedback])
+    assert len(octets) == 24
+    assert decode(octets * FEEDBACKS) == [feedback] * FEEDBACKS
+    assert decode(octets * (FEEDBACKS + 1)) is None

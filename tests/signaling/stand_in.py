@@ -51,7 +51,7 @@ class StandIn:
         self.limit = limit
         self.fault: Exception | None = None
 
-    def answer(self, offer: str, *, session: object = None) -> StandInCall:
+    def answer(self, offer: str, *, session: object = None, owner: str = "") -> StandInCall:
         if self.fault is not None:
             raise self.fault
         if not self.running or len(self.made) >= self.limit:

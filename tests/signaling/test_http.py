@@ -136,7 +136,7 @@ async def test_a_form_may_have_its_parts_as_files_and_no_session(
         ({"sdp": (None, "", "")}, "line 1: "),
         ({"session": (None, "{", "")}, "the session is not a JSON object"),
         ({"session": (None, "[1]", "")}, "the session is not a JSON object"),
-        ({"session": (None, "[" * 30_000, "")}, "the session is not a JSON object"),
+        ({"session": (None, "[" * 3_000, "")}, "the session is not a JSON object"),
         ({"session": ("blob", b"\xff", "")}, "the text is not UTF-8"),
         (dict.fromkeys("abc", (None, "1", "")), "Too many fields"),
     ],
@@ -498,3 +498,22 @@ async def test_a_client_that_leaves_in_the_middle_is_no_fault(
     await application(transceiver)(scope, receive, send)
     assert not caplog.records
     assert sent[0]["status"] == 400
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-8"])
+async def test_a_form_with_a_charset_is_not_decoded_415(client: httpx.AsyncClient, charset: str) -> None:
+    head = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    body = b'--x\r\ncontent-disposition: form-data; name="sdp"\r\n\r\n' + b"a" * 60_000 + b"\r\n--x--\r\n"
+    response = await client.post("/v1/realtime/calls", content=body, headers=head)
+    assert response.status_code == 415
+    assert "charset" in response.text
+
+
+async def test_a_session_of_thousands_of_values_is_not_kept_400(
+    client: httpx.AsyncClient, transceiver: StandIn
+) -> None:
+    session = '{"values": [' + "{}," * 5000 + "{}]}"
+    response = await client.post("/v1/realtime/calls", files=FORM | {"session": (None, session, "application/json")})
+    assert response.status_code == 400
+    assert "4096 values" in response.text
+    assert not transceiver.made

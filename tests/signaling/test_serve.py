@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from trio_websocket import open_websocket_url
 
 from tests.signaling.stand_in import OFFER, Body, StandIn
@@ -20,7 +22,7 @@ from tests.signaling.test_http import SDP
 from tests.signaling.test_websocket import OFFERED, Client
 from trioice.signaling.http import application
 from trioice.signaling.interface import Transceiver as Interface
-from trioice.signaling.serve import Stream, serve_http, serve_streams
+from trioice.signaling.serve import SIP, Stream, serve_http, serve_streams
 from trioice.signaling.websocket import serve_websocket
 from trioice.transceiver.call import Call
 from trioice.transceiver.server import Transceiver
@@ -141,3 +143,24 @@ def _make_certificate(certificate: Path, key: Path) -> None:
     )
     certificate.write_bytes(made.public_bytes(Encoding.PEM))
     key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+async def test_a_flood_of_frames_is_taken_in_sips() -> None:
+    taken: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            taken.append(len(message.get("body", b"")))
+            if not message.get("more_body"):
+                break
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(serve_http, app, "127.0.0.1", 0)
+            async with httpx.AsyncClient(base_url=url) as client:
+                assert (await client.post("/", content=b"x" * 60_000)).status_code == 200
+            nursery.cancel_scope.cancel()
+    assert sum(taken) == 60_000
+    assert max(taken) <= SIP

@@ -138,7 +138,7 @@ async def test_a_connection_that_breaks_hangs_up(transceiver: StandIn) -> None:
     [
         ("{", "the message is not a JSON object"),
         ("[]", "the message is not a JSON object"),
-        ("[" * 60_000, "the message is not a JSON object"),
+        ("[" * 3_000, "the message is not a JSON object"),
         (b"{}", "the message is not a JSON object"),
         ({}, "the type is none of offer, restart, stats and bye"),
         ({"type": ["offer"]}, "the type is none of offer, restart, stats and bye"),

@@ -11,7 +11,7 @@ from trioice.endpoint import Drop
 from trioice.errors import LocalProtocolError
 from trioice.metrics import exposition
 from trioice.transceiver.call import BUFFERED, Call
-from trioice.transceiver.server import GRACE, Exhausted
+from trioice.transceiver.server import GRACE, Crowded, Exhausted
 
 
 async def test_the_limit_of_calls_is_kept_and_a_call_that_ends_makes_room(
@@ -24,6 +24,19 @@ async def test_the_limit_of_calls_is_kept_and_a_call_that_ends_makes_room(
         await world.dial(running)
     one.call.hang_up()
     await world.dial(running)
+
+
+async def test_one_owner_has_so_many_calls_and_no_more(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    world = World(nursery)
+    running = await world.transceiver(direct=True, calls_per_owner=2)
+    offer = (await world.dial(running)).caller.offer()
+    first = running.transceiver.answer(offer, owner="192.0.2.1")
+    running.transceiver.answer(offer, owner="192.0.2.1")
+    with pytest.raises(Crowded):
+        running.transceiver.answer(offer, owner="192.0.2.1")
+    running.transceiver.answer(offer, owner="192.0.2.2")
+    first.hang_up()
+    running.transceiver.answer(offer, owner="192.0.2.1")
 
 
 async def test_a_transceiver_that_is_to_stop_takes_no_new_calls_and_keeps_the_old(

@@ -23,7 +23,7 @@ from trioice.dtls.fragments import Fragment, Message, Reassembler
 from trioice.dtls.messages import HandshakeType
 from trioice.dtls.record import Record, RecordLayer
 from trioice.errors import LocalProtocolError, Malformed, Misbehaviour, RemoteProtocolError
-from trioice.sansio import Address, Closed, Event, Failed, Outbox
+from trioice.sansio import NEVER, Address, Closed, Event, Failed, Outbox
 from trioice.wire import Reader
 
 EARLY_RECORDS: Final = 16
@@ -64,6 +64,7 @@ class Association(abc.ABC):
     events: list[Event]
     first_timeout: float = FIRST_TIMEOUT
     mtu: int = 1200
+    allowance: float = NEVER  # octets that may still be sent; the owner of a peer that may not hear us adds to it
 
     dropped: Counter[Drop] = attrs.field(init=False, factory=Counter)
     state: State = attrs.field(init=False, default=State.IDLE)
@@ -246,4 +247,9 @@ class Association(abc.ABC):
         self._transmit([self._records.seal(record.ALERT, self._records.epoch, alerts.alert(level, description))])
 
     def _transmit(self, datagrams: list[bytes]) -> None:
-        self.outbox.extend((datagram, self.peer) for datagram in datagrams)
+        for datagram in datagrams:
+            if len(datagram) > self.allowance:
+                self.dropped[Drop.OVER_ALLOWANCE] += 1
+                return
+            self.allowance -= len(datagram)
+            self.outbox.append((datagram, self.peer))

@@ -68,6 +68,8 @@ class Reassembler:
         """Keep a fragment that is not of an earlier message; or say why not."""
         if fragment.sequence - self.next >= AHEAD:
             return Drop.TOO_FAR
+        if fragment.length and not fragment.octets:
+            return Drop.EMPTY_FRAGMENT  # legal, of no use, and the cheapest way to make us work
         partial = self._partial.get(fragment.sequence)
         # What is authenticated takes the place of what is not: the latter may be forged.
         if partial is None or partial.epoch < epoch:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import trio
 
@@ -70,6 +70,11 @@ class Directory:
             return cls.read(path.read_text())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+
+    def unreachable_from(self, host: str) -> str | None:
+        """An address of the other IP version than `host`, to which a socket bound there cannot send; None if there is none."""
+        hosts = [str(cast("tuple[object, ...]", address)[0]) for address in self._addresses]
+        return next((other for other in hosts if (":" in other) != (":" in host)), None)
 
     def replace(self, other: "Directory") -> None:
         """Have the entries of `other` in place of all that there were."""

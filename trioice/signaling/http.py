@@ -26,9 +26,17 @@ from trioice import sdp
 from trioice.errors import LocalProtocolError
 from trioice.metrics import CONTENT_TYPE, Sample, exposition
 from trioice.signaling.interface import C, Transceiver
-from trioice.signaling.limits import MAX_BODY, PATIENCE, Bearer, OfferRate
+from trioice.signaling.limits import (
+    MAX_BODY,
+    MAX_VALUES,
+    PATIENCE,
+    Bearer,
+    OfferRate,
+    network_of,
+    too_many_values,
+)
 from trioice.signaling.shell import Endpoint, Resource, Shell
-from trioice.transceiver.server import Exhausted
+from trioice.transceiver.server import Crowded, Exhausted
 
 SDP: Final = "application/sdp"
 FRAGMENT: Final = "application/trickle-ice-sdpfrag"
@@ -109,7 +117,7 @@ class _Calls(Generic[C]):
 
     async def create_call(self, request: Request) -> Response:
         self._admit_offer(request)
-        call = self._transceiver.answer(await _text(request, SDP))
+        call = self._transceiver.answer(await _text(request, SDP), owner=_owner(request))
         return _created(call, "/calls")
 
     async def restart_call(self, request: Request) -> Response:
@@ -130,13 +138,13 @@ class _Calls(Generic[C]):
             offer, session = await _form(request)
         else:
             offer, session = await _text(request, SDP), None
-        return _created(self._transceiver.answer(offer, session=session), "/v1/realtime/calls")
+        return _created(self._transceiver.answer(offer, session=session, owner=_owner(request)), "/v1/realtime/calls")
 
     async def create_whip_session(self, request: Request) -> Response:
         # Deviation: RFC 9725, 4.4.3 would have an offer refused as a whole for a video section that cannot be taken. We reject the
         # section alone, as everywhere, so that the same page works with every shape.
         self._admit_offer(request)
-        return _created(self._transceiver.answer(await _text(request, SDP)), "/whip")
+        return _created(self._transceiver.answer(await _text(request, SDP), owner=_owner(request)), "/whip")
 
     async def trickle_or_restart(self, request: Request) -> Response:
         """Answer a PATCH (RFC 9725, 4.3): ``If-Match: *`` restarts ICE, an entity-tag trickles candidates to that ICE session."""
@@ -229,6 +237,11 @@ def _demand_match(condition: str, call: C) -> None:
         raise HTTPException(412, "the entity-tag is not the current one")
 
 
+def _owner(request: Request) -> str:
+    """Who is asking, as far as calls are counted."""
+    return network_of(request.client.host) if request.client else ""
+
+
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -244,6 +257,9 @@ async def _text(request: Request, wanted: str) -> str:
 
 async def _form(request: Request) -> tuple[str, object]:
     """Read OpenAI's form: the offer in the part ``sdp``, and a JSON object in the part ``session`` if there is one."""
+    if "charset" in request.headers.get("content-type", "").lower():
+        # The parser of forms would decode by any codec of Python's that a client names, and some take quadratic time.
+        raise HTTPException(415, "a form is UTF-8, and takes no charset")
     with trio.move_on_after(PATIENCE):
         async with request.form(max_files=4, max_fields=4, max_part_size=MAX_BODY) as form:
             parts = {
@@ -258,6 +274,8 @@ async def _form(request: Request) -> tuple[str, object]:
 
 def read_session(text: str) -> dict[str, object]:
     """Read the JSON object that a client sends along for the agent; raises `HTTPException`."""
+    if too_many_values(text):
+        raise HTTPException(400, f"the session has more than {MAX_VALUES} values")
     try:
         session = json.loads(text)
     except (ValueError, RecursionError):  # the latter for arrays within arrays without end
@@ -290,6 +308,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     sdp.OfferRefused: 422,  # well-formed, and nothing in it for us (RFC 9110, 15.5.21)
     sdp.SdpError: 400,
     Exhausted: 503,
+    Crowded: 429,
     LocalProtocolError: 409,  # what is asked does not fit the state that the call is in
     ClientDisconnect: 400,  # nobody will read it
 }

@@ -53,8 +53,8 @@ class Transceiver(Protocol[C]):
     def candidates(self) -> Sequence[sdp.Candidate]:
         """The addresses that clients are told to send to."""
 
-    def answer(self, offer: str, *, session: object = None) -> C:
-        """Make a call; raises `Exhausted` when no more are taken."""
+    def answer(self, offer: str, *, session: object = None, owner: str = "") -> C:
+        """Make a call for `owner`; raises `Exhausted` when no more are taken, `Crowded` when this owner has too many."""
 
     def restart(self, call: C, offer: str) -> str:
         """Restart ICE by a whole offer; the new answer."""

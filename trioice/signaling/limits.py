@@ -14,6 +14,9 @@ from trioice.sdp.parse import MAX_OCTETS
 MAX_BODY: Final = MAX_OCTETS
 """Octets of a request's body or of a WebSocket message: as much as a description may have."""
 
+MAX_VALUES: Final = 4096
+"""Values of a JSON object that is kept with a call: a value of two octets in JSON may be sixty in memory, for the call's whole life."""
+
 PATIENCE: Final = 10.0
 """Seconds that a client has to finish what it began to send: a request, a handshake, a first offer."""
 
@@ -52,6 +55,11 @@ class Bearer:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def too_many_values(text: str) -> bool:
+    """Tell whether a JSON text has more than `MAX_VALUES` values, or looks like it; before it is parsed."""
+    return text.count(",") + text.count("{") + text.count("[") > MAX_VALUES
 
 
 class OfferRate:

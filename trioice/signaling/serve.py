@@ -9,7 +9,7 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import trio
 from hypercorn.config import Config
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 GRACE: Final = 0.5
 """Seconds that connections have to finish when we stop: time for an answer in the making, and well within the second promised."""
+
+SIP: Final = 2048
+"""Octets that hypercorn is given at once: it handles all frames that they hold without a checkpoint, and the smallest frame of HTTP/2
+has nine octets, so that a flood of them could hold up the calls for a tenth of a second."""
 
 STALLED_AFTER: Final = 20.0
 """Seconds after which the kernel gives up a connection whose peer takes nothing of what we sent (RFC 5482)."""
@@ -55,7 +59,7 @@ async def serve_http(
 
     async def converse(stream: Stream, _: str) -> None:
         # TCPServer is made for TLS by its annotation, and finds out for itself whether there is any.
-        secure = cast("trio.SSLStream[trio.SocketStream]", stream)
+        secure = cast("trio.SSLStream[trio.SocketStream]", _Sips(stream))
         await TCPServer(wrapped, config, context, ConnectionState({}), secure)
 
     tls = tls_context(certificate, key, ["h2", "http/1.1"])
@@ -63,6 +67,19 @@ async def serve_http(
     await serve_streams(
         converse, host, port, tls, scheme="http", task_status=task_status, on_stop=context.terminated.set
     )
+
+
+class _Sips:
+    """A stream that is read in sips, and otherwise the stream that it is made of."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(SIP)
 
 
 async def serve_streams(

@@ -16,9 +16,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from trioice import sdp
 from trioice.errors import LocalProtocolError
 from trioice.signaling.interface import C, Transceiver
-from trioice.signaling.limits import MAX_BODY, PATIENCE, Bearer, OfferRate
+from trioice.signaling.limits import MAX_BODY, MAX_VALUES, PATIENCE, Bearer, OfferRate, network_of, too_many_values
 from trioice.signaling.serve import serve_streams, tls_context
-from trioice.transceiver.server import Exhausted
+from trioice.transceiver.server import Crowded, Exhausted
 
 HEARTBEAT: Final = 20.0
 """Seconds between pings: below the minute after which home routers and proxies forget an idle connection."""
@@ -68,7 +68,7 @@ class Dialogue(Generic[C]):
                     return None
                 case _:
                     raise Blunder("the type is none of offer, restart, stats and bye")
-        except (Blunder, sdp.SdpError, Exhausted, LocalProtocolError) as error:
+        except (Blunder, sdp.SdpError, Exhausted, Crowded, LocalProtocolError) as error:
             self.blunders += 1
             return {"type": "error", "reason": str(error)}
 
@@ -79,7 +79,7 @@ class Dialogue(Generic[C]):
         if not isinstance(session, dict | None):
             raise Blunder("the session is not a JSON object")
         self._admit_offer(now)
-        self.call = self._transceiver.answer(_description(request), session=session)
+        self.call = self._transceiver.answer(_description(request), session=session, owner=network_of(self._address))
         return self._answer(self.call, self.call.answer)
 
     def _restart(self, request: dict[str, object], now: float) -> dict[str, object]:
@@ -102,6 +102,8 @@ class Dialogue(Generic[C]):
 
 
 def _read(message: str | bytes) -> dict[str, object]:
+    if isinstance(message, str) and too_many_values(message):
+        raise Blunder(f"the message has more than {MAX_VALUES} values")
     try:
         request = json.loads(message) if isinstance(message, str) else None
     except (ValueError, RecursionError):  # the latter for arrays within arrays without end

@@ -13,7 +13,7 @@ BUFFERED: Final = 500
 """Packets that wait for an agent's task: ten seconds of speech. A slower one loses the oldest, counted in `Call.unread`."""
 
 
-class Owner(Protocol):
+class Verbs(Protocol):
     """What a call needs of its transceiver."""
 
     def send(self, call: "Call", packet: bytes) -> None:
@@ -26,15 +26,17 @@ class Owner(Protocol):
 class Call:
     """One caller. All verbs are synchronous, and take effect before they return.
 
-    `id` is unguessable, as whoever knows it may hang up. `offered` is what the client sent beside its offer, for the agent.
+    `id` is unguessable, as whoever knows it may hang up. `owner` is who asked for the call, as far as calls are counted;
+    `offered` is what the client sent beside its offer, for the agent.
     """
 
     def __init__(
         self,
-        owner: Owner,
+        verbs: Verbs,
         session: Session,
         *,
         call_id: str,
+        owner: str,
         payload_type: int,
         offered: object,
         origin: int,
@@ -42,6 +44,8 @@ class Call:
         etag: str,
     ) -> None:
         self.id = call_id
+        self.name = call_id[:10]  # for logs: tells calls apart, and gives no power over them
+        self.owner = owner
         self.session = offered
         self.answer = answer
         self.answers = 1
@@ -52,7 +56,7 @@ class Call:
         self.why = ""
         self.unread = 0
         self.media = session
-        self._owner = owner
+        self._verbs = verbs
         self._sequence = rtp.initial_sequence(session.config.entropy)
         self._waiting: deque[bytes] = deque()
         self._awake = trio.Event()
@@ -66,7 +70,7 @@ class Call:
         packet = rtp.build(
             self.payload_type, marker, self._sequence, timestamp & 0xFFFFFFFF, self.media.config.ssrc, payload
         )
-        self._owner.send(self, packet)
+        self._verbs.send(self, packet)
 
     def packets(self) -> "Packets":
         """The caller's plain RTP packets as they come, until the call ends: ``async for packet in call.packets()``. For one consumer."""
@@ -84,7 +88,7 @@ class Call:
 
     def hang_up(self) -> None:
         """End the call; harmless when it has ended."""
-        self._owner.hang_up(self)
+        self._verbs.hang_up(self)
 
     def stats(self) -> dict[str, object]:
         """Counters of the call as plain data, times in seconds."""

@@ -4,6 +4,7 @@ import base64
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Literal
 
@@ -35,12 +36,19 @@ GRACE: Final = 5.0
 CALLS: Final = 1000
 """Calls of one transceiver unless told otherwise: what one core carries."""
 
+CALLS_PER_OWNER: Final = 100
+"""Calls of one network address unless told otherwise: an office, but not a tenth of the callers of all."""
+
 PROFILES: Final = tuple(srtp.PROFILES.values())
 """SRTP profiles unless told otherwise, the cheapest first."""
 
 
 class Exhausted(TrioiceError):
     """The limit of calls is reached, or the transceiver is stopping: try another, or later."""
+
+
+class Crowded(TrioiceError):
+    """Whoever asks has as many calls as one may have."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +66,7 @@ class TransceiverConfig:
     dtls_role: Literal["auto", "active", "passive"] = "auto"
     profiles: Sequence[srtp.Profile] = PROFILES
     calls: int = CALLS
+    calls_per_owner: int = CALLS_PER_OWNER
     entropy: Entropy = attrs.field(default=os.urandom, repr=False)
 
 
@@ -75,6 +84,7 @@ class Transceiver:
         self.config = config
         self.calls: dict[str, Call] = {}
         self._totals = Totals()
+        self._owners: Counter[str] = Counter()  # owner → calls that live
         self._packet_agent = packet_agent if packet_agent or agent else echo
         self._agent = agent
         self._by_session: dict[Session, Call] = {}
@@ -110,13 +120,18 @@ class Transceiver:
         """Take no new calls from now on; those that live go on until `run` is cancelled."""
         self._stopping = True
 
-    def answer(self, offer: str, *, session: object = None) -> Call:
-        """Make a call of an offer. Raises `sdp.SdpError`, or `Exhausted`."""
+    def answer(self, offer: str, *, session: object = None, owner: str = "") -> Call:
+        """Make a call of an offer. Raises `sdp.SdpError`, `Exhausted` or `Crowded`.
+
+        `session` is kept for the agent. The calls of one `owner`, commonly a network address, are counted; nobody's ("") are not.
+        """
         if not self.running:
             raise Exhausted("no new calls are taken")
         if len(self.calls) >= self.config.calls:
             raise Exhausted(f"all {self.config.calls} calls are taken")
-        return self._make_call(sdp.Offer.read(offer), session)
+        if owner and self._owners[owner] >= self.config.calls_per_owner:
+            raise Crowded(f"this address has {self.config.calls_per_owner} calls already")
+        return self._make_call(sdp.Offer.read(offer), session, owner)
 
     def restart(self, call: Call, offer: str) -> str:
         """Restart a call's ICE with a new offer; the new answer. Raises `sdp.SdpError`, or `LocalProtocolError` after its end."""
@@ -159,7 +174,7 @@ class Transceiver:
         """Tell what is counted, for the whole port and summed over its calls."""
         return self._totals.samples((call.media for call in self.calls.values()), self.endpoint, trio.current_time())
 
-    def _make_call(self, offer: sdp.Offer, offered: object) -> Call:
+    def _make_call(self, offer: sdp.Offer, offered: object, owner: str) -> Call:
         config, entropy = self.config, self.config.entropy
         setup = offer.answer_setup(config.dtls_role)
         session_config = SessionConfig(
@@ -180,6 +195,7 @@ class Transceiver:
             self,
             session,
             call_id="rtc_" + _word(entropy(18)),
+            owner=owner,
             payload_type=offer.audio.opus,
             offered=offered,
             origin=origin,
@@ -188,10 +204,11 @@ class Transceiver:
         )
         self.calls[call.id] = self._by_session[session] = call
         self._totals.answered += 1
+        self._owners[owner] += 1
         self._driver.flush()  # the driver must learn of the new deadline
         if self._agent is not None and self._nursery is not None:
             self._nursery.start_soon(self._run_agent, call, self._agent)
-        logger.info("call %s offered; we are DTLS %s", call.id, session_config.dtls_role)
+        logger.info("call %s offered; we are DTLS %s", call.name, session_config.dtls_role)
         return call
 
     def _restart(self, call: Call, remote_ufrag: str) -> None:
@@ -241,7 +258,7 @@ class Transceiver:
             try:
                 self._packet_agent(call, packets)
             except Exception:
-                logger.exception("call %s: its agent failed", call.id)
+                logger.exception("call %s: its agent failed", call.name)
                 call.hang_up()
         if self._agent is not None:
             call.deliver(packets)
@@ -256,9 +273,9 @@ class Transceiver:
             match event:
                 case dtls.Connected():
                     profile = srtp.PROFILES[event.srtp_profile].name
-                    logger.info("call %s connected: DTLS 1.2, %s", call.id, profile)
+                    logger.info("call %s connected: DTLS 1.2, %s", call.name, profile)
                 case Broke(error):
-                    logger.error("call %s broke", call.id, exc_info=error)
+                    logger.error("call %s broke", call.name, exc_info=error)
                 case Failed(error):
                     self._end(call, str(error), error.reason.name.lower())
                 case Closed(reason):
@@ -269,9 +286,12 @@ class Transceiver:
     def _end(self, call: Call, why: str, reason: str) -> None:
         del self.calls[call.id]
         del self._by_session[call.media]
+        self._owners[call.owner] -= 1
+        if not self._owners[call.owner]:
+            del self._owners[call.owner]
         self._totals.end(call.media, reason, trio.current_time())
         call.end(why)
-        logger.info("call %s ended: %s", call.id, why)
+        logger.info("call %s ended: %s", call.name, why)
 
     async def _run_agent(self, call: Call, agent: Agent) -> None:
         try:
@@ -280,7 +300,7 @@ class Transceiver:
                 await agent(call)
                 nursery.cancel_scope.cancel()
         except Exception:
-            logger.exception("call %s: its agent failed", call.id)
+            logger.exception("call %s: its agent failed", call.name)
         finally:
             call.hang_up()
 

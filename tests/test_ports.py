@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from trioice.memory import MemoryNetwork
-from trioice.ports import BURST, Networks, RelayedPort, UdpPort, transport_address
+from trioice.ports import BURST, BUSY, Networks, RelayedPort, UdpPort, transport_address
 from trioice.relay import encapsulation
 
 RELAY = ("10.0.0.1", 4000)
@@ -33,6 +33,23 @@ async def test_a_udp_port_carries_datagrams_and_says_from_where(host: str) -> No
         two.close()
 
 
+async def test_a_busy_port_lets_datagrams_gather_and_a_quiet_one_waits() -> None:
+    one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
+    try:
+        one.send([(b"x", two.address)] * BUSY)
+        with trio.fail_after(5):
+            await two.readable()
+            assert len(two.receive()) == BUSY
+            await two.readable()  # busy: it looks again without being woken
+            assert two.receive() == []
+        with trio.move_on_after(0.05) as scope:
+            await two.readable()  # quiet: it waits
+        assert scope.cancelled_caught
+    finally:
+        one.close()
+        two.close()
+
+
 async def test_a_burst_is_bounded() -> None:
     one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
     try:
@@ -45,7 +62,7 @@ async def test_a_burst_is_bounded() -> None:
         two.close()
 
 
-def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest() -> None:
+async def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest() -> None:
     one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
     try:
         one.send([(bytes(70000), two.address), (b"x", two.address)])
@@ -56,7 +73,7 @@ def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest() -> None:
         two.close()
 
 
-def test_an_address_of_the_other_family_is_unsent_and_stops_nothing() -> None:
+async def test_an_address_of_the_other_family_is_unsent_and_stops_nothing() -> None:
     one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
     try:
         one.send([(b"x", ("::1", 7000, 0, 0)), (b"y", ("127.0.0.1", 0)), (b"z", two.address)])

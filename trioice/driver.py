@@ -45,28 +45,39 @@ class Driver:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive until cancelled."""
-        machine, port, outbox, react = self._machine, self._port, self._outbox, self._react
+        machine, port, outbox = self._machine, self._port, self._outbox
         task_status.started()
         try:
             port.send(outbox)  # verbs may have been used before the loop began
             while True:
-                with trio.CancelScope(deadline=machine.deadline) as self._wait:
-                    await port.readable()
-                self._wait = None
-                now = trio.current_time()
-                for datagram, source in port.receive():
-                    machine.receive(datagram, source, now)
-                if machine.deadline <= now:
-                    machine.expire(now)
-                react(now)
-                if outbox:
-                    port.send(outbox)
+                # One scope for many turns: to enter one costs as much as all our work on a packet.
+                with trio.CancelScope(deadline=machine.deadline) as scope:
+                    while True:
+                        self._wait = scope
+                        await port.readable()
+                        self._turn()
+                        if scope.deadline != machine.deadline:
+                            scope.deadline = machine.deadline
+                self._turn()
         finally:
             self._wait = None
             now = trio.current_time()
             machine.close(now)
-            react(now)
+            self._react(now)
             port.send(outbox)
+
+    def _turn(self) -> None:
+        """Take a burst, do what is due, let the owner react, flush: all at one time, and without a wait between."""
+        self._wait = None
+        machine, outbox = self._machine, self._outbox
+        now = trio.current_time()
+        for datagram, source in self._port.receive():
+            machine.receive(datagram, source, now)
+        if machine.deadline <= now:
+            machine.expire(now)
+        self._react(now)
+        if outbox:
+            self._port.send(outbox)
 
     def flush(self) -> None:
         """Send what a verb said, and wake earlier if it brought the deadline nearer. Does not wait.

@@ -21,6 +21,16 @@ DATAGRAM: Final = 2048
 BUFFER: Final = 4 << 20
 """Socket buffers asked for, in octets; the system may grant less. The default is full after 20 ms of a thousand calls."""
 
+LINGER: Final = 0.001
+"""Seconds that a busy port lets datagrams gather before it takes them. To wake up costs thirty microseconds, to take one more
+datagram three; and a millisecond is nothing to a packet that carries twenty."""
+
+BUSY: Final = 4
+"""Datagrams of a burst from which on a port is busy: fewer do not pay for the sleep."""
+
+RUSH: Final = 0.0004
+"""Seconds between two wake-ups below which a port becomes busy."""
+
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -42,6 +52,8 @@ class UdpPort:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._is_busy = False
+        self._woke = 0.0
         self.unsent = 0  # datagrams that the system did not take
 
     @classmethod
@@ -66,8 +78,11 @@ class UdpPort:
         return host, port
 
     async def readable(self) -> None:
-        """Wait until a datagram is there."""
-        await trio.lowlevel.wait_readable(self._socket)
+        """Wait until a datagram is there; on a busy port, until some may have gathered."""
+        if self._is_busy:
+            await trio.sleep(LINGER)
+        else:
+            await trio.lowlevel.wait_readable(self._socket)
 
     def receive(self) -> Burst:
         """Take what is there, at most `BURST` datagrams."""
@@ -80,6 +95,9 @@ class UdpPort:
             pass
         except OSError:  # an ICMP error that an earlier datagram of ours earned; it concerns no one here
             pass
+        now = trio.current_time()
+        self._is_busy = len(burst) >= BUSY or (bool(burst) and now - self._woke < RUSH)
+        self._woke = now
         return burst
 
     def send(self, outbox: Outbox) -> None:

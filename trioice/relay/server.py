@@ -8,7 +8,7 @@ from trioice.metrics import Sample
 from trioice.ports import Port, transport_address
 from trioice.relay.core import RelayCore
 from trioice.relay.directory import Directory
-from trioice.relay.forward import forward_clients, forward_transceivers
+from trioice.relay.forward import forget_the_idle, forward_clients, forward_transceivers
 from trioice.relay.token import TokenKeys
 from trioice.sansio import Address, Outbox
 
@@ -45,6 +45,7 @@ class Relay:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(forward_clients, self.core, self._public, self._inner, self._to_inner)
             nursery.start_soon(forward_transceivers, self.core, self._public, self._inner, self._to_outer)
+            nursery.start_soon(forget_the_idle, self.core)
             task_status.started()
 
     def metrics(self) -> Iterable[Sample]:

@@ -3,8 +3,9 @@
 import argparse
 
 from bench import chromium, lines, load, machine
+from bench.relay import comparison
 
-FIGURES = ("load", "chromium", "lines")
+FIGURES = ("load", "relay", "chromium", "lines")
 
 
 def main() -> None:
@@ -13,8 +14,15 @@ def main() -> None:
     )
     options.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; all if none is named")
     options.add_argument("--calls", type=int, nargs="+", default=[50], metavar="N", help="calls of the load (50)")
-    options.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of a round of load (20)")
-    options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of load (3)")
+    options.add_argument("--seconds", type=float, metavar="S", help="length of a round of load (20), or of relay (1)")
+    options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of load and of relay (3)")
+    options.add_argument(
+        "--flows", type=int, nargs="+", default=[1000, 10_000, 50_000], metavar="N", help="of relay (1000 10000 50000)"
+    )
+    options.add_argument(
+        "--rate", type=int, default=20_000, metavar="N", help="packets/s of relay, unsaturated (20000)"
+    )
+    options.add_argument("--way", choices=("in", "out", "both"), default="both", help="of relay's packets (both)")
     options.add_argument("--runs", type=int, default=10, metavar="N", help="calls from Chromium (10)")
     options.add_argument("--srtp", nargs="+", default=["AEAD_AES_128_GCM"], metavar="PROFILE", help="of the load")
     arguments = options.parse_args()
@@ -25,8 +33,13 @@ def main() -> None:
     if "load" in figures:
         # Round by round, not one kind after the other: a slow minute of the machine touches all of them.
         kinds = [(profile, calls) for profile in arguments.srtp for calls in arguments.calls]
-        rounds = [load.measure(*kind, arguments.seconds) for _ in range(arguments.rounds) for kind in kinds]
+        rounds = [load.measure(*kind, arguments.seconds or 20.0) for _ in range(arguments.rounds) for kind in kinds]
         print(load.report(rounds), flush=True)
+    if "relay" in figures:
+        compared = comparison.compare(
+            arguments.flows, arguments.rate, arguments.rounds, arguments.seconds or 1.0, arguments.way
+        )
+        print(comparison.report(compared), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
     if "lines" in figures:

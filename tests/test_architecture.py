@@ -17,7 +17,7 @@ LAYERS = [
     ["ice", "sdp"],
     ["session"],
     ["endpoint", "relay.core"],
-    ["ports", "memory", "driver", "tracing"],
+    ["mmsg", "ports", "memory", "driver", "tracing"],
     ["relay", "transceiver", "signaling"],
     ["programs"],
     ["options"],

@@ -4,8 +4,10 @@ import pytest
 import trio
 import trio.testing
 
+from trioice import ports
 from trioice.memory import MemoryNetwork
-from trioice.ports import BURST, BUSY, Networks, RelayedPort, UdpPort, transport_address
+from trioice.mmsg import BURST
+from trioice.ports import BUSY, Networks, RelayedPort, UdpPort, transport_address
 from trioice.relay import encapsulation
 
 RELAY = ("10.0.0.1", 4000)
@@ -13,9 +15,10 @@ CLIENT = ("192.0.2.7", 50000)
 HEADER = encapsulation.header(CLIENT, ("198.51.100.1", 3478))
 
 
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "bursts"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_a_udp_port_carries_datagrams_and_says_from_where(host: str) -> None:
-    one, two = UdpPort.bind(host, 0), UdpPort.bind(host, 0)
+async def test_a_udp_port_carries_datagrams_and_says_from_where(host: str, plain: bool) -> None:
+    one, two = UdpPort.bind(host, 0, plain=plain), UdpPort.bind(host, 0, plain=plain)
     try:
         outbox: list[tuple[bytes, object]] = [(b"first", two.address), (b"second", two.address)]
         one.send(outbox)
@@ -28,6 +31,26 @@ async def test_a_udp_port_carries_datagrams_and_says_from_where(host: str) -> No
         assert [datagram for datagram, _ in got] == [b"first", b"second"]
         assert {transport_address(source) for _, source in got} == {one.address}
         assert two.receive() == []
+    finally:
+        one.close()
+        two.close()
+
+
+async def test_what_a_full_buffer_lost_is_counted_and_a_small_buffer_is_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "BUFFER", 4096)
+    one = UdpPort.bind("127.0.0.1", 0)
+    assert not caplog.records
+    monkeypatch.setattr(ports, "BUFFER", 1 << 30)
+    monkeypatch.setattr(ports, "SO_RCVBUFFORCE", -1)  # as for a user who is not root
+    two = UdpPort.bind("127.0.0.1", 0)
+    try:
+        assert "sysctl -w net.core.rmem_max=" in caplog.text
+        two.send([(bytes(1000), one.address)] * 64)
+        lost = one.overflowed
+        assert 0 < lost < 64
+        assert len(one.receive()) == 64 - lost
     finally:
         one.close()
         two.close()
@@ -50,8 +73,9 @@ async def test_a_busy_port_lets_datagrams_gather_and_a_quiet_one_waits() -> None
         two.close()
 
 
-async def test_a_burst_is_bounded() -> None:
-    one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "bursts"])
+async def test_a_burst_is_bounded(plain: bool) -> None:
+    one, two = UdpPort.bind("127.0.0.1", 0, plain=plain), UdpPort.bind("127.0.0.1", 0, plain=plain)
     try:
         one.send([(b"x", two.address)] * (BURST + 10))
         with trio.fail_after(5):
@@ -62,8 +86,9 @@ async def test_a_burst_is_bounded() -> None:
         two.close()
 
 
-async def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest() -> None:
-    one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "bursts"])
+async def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest(plain: bool) -> None:
+    one, two = UdpPort.bind("127.0.0.1", 0, plain=plain), UdpPort.bind("127.0.0.1", 0, plain=plain)
     try:
         one.send([(bytes(70000), two.address), (b"x", two.address)])
         assert one.unsent == 1
@@ -73,8 +98,9 @@ async def test_what_cannot_be_sent_is_counted_and_does_not_stop_the_rest() -> No
         two.close()
 
 
-async def test_an_address_of_the_other_family_is_unsent_and_stops_nothing() -> None:
-    one, two = UdpPort.bind("127.0.0.1", 0), UdpPort.bind("127.0.0.1", 0)
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "bursts"])
+async def test_an_address_of_the_other_family_is_unsent_and_stops_nothing(plain: bool) -> None:
+    one, two = UdpPort.bind("127.0.0.1", 0, plain=plain), UdpPort.bind("127.0.0.1", 0, plain=plain)
     try:
         one.send([(b"x", ("::1", 7000, 0, 0)), (b"y", ("127.0.0.1", 0)), (b"z", two.address)])
         assert one.unsent == 2

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import trio
 
-from trioice.ports import BURST, Burst, SocketAddress
+from trioice.mmsg import BURST
+from trioice.ports import Burst, SocketAddress
 from trioice.sansio import Address, Outbox
 
 QUEUED = 4096

@@ -1,22 +1,19 @@
 """Ports: what a driver waits on. The only place that touches a UDP socket."""
 
 import ipaddress
+import logging
 import socket
+import struct
 from collections.abc import Container, Sequence
 from typing import Final, Protocol, TypeAlias, cast
 
 import trio
 
+from trioice.mmsg import BURST, DATAGRAM, Mmsg, is_available
 from trioice.relay import encapsulation
 from trioice.sansio import Address, Outbox
 
 Burst: TypeAlias = list[tuple[bytes, Address]]
-
-BURST: Final = 64
-"""Datagrams taken at once: more gain little, and the work between two checkpoints stays under a millisecond."""
-
-DATAGRAM: Final = 2048
-"""Octets read of a datagram: above any path's 1,500, so that what is longer is cut and fails its authentication."""
 
 BUFFER: Final = 4 << 20
 """Socket buffers asked for, in octets; the system may grant less. The default is full after 20 ms of a thousand calls."""
@@ -30,6 +27,14 @@ BUSY: Final = 4
 
 RUSH: Final = 0.0004
 """Seconds between two wake-ups below which a port becomes busy."""
+
+# Of Linux; the socket module has no names for them.
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+SO_MEMINFO: Final = 55
+_MEMORY: Final = struct.Struct("=9I")
+
+logger = logging.getLogger(__name__)
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -48,34 +53,45 @@ class Port(Protocol):
 
 
 class UdpPort:
-    """A bound UDP socket."""
+    """A bound UDP socket, read and written in bursts: by recvmmsg and sendmmsg where the system has them (`trioice.mmsg`)."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, plain: bool = False) -> None:
         self._socket = sock
+        self._mmsg = Mmsg(sock) if is_available() and not plain else None
         self._is_busy = False
         self._woke = 0.0
         self.unsent = 0  # datagrams that the system did not take
 
     @classmethod
-    def bind(cls, host: str, port: int) -> "UdpPort":
-        """Bind to an IP address and port (0 for any free one). Raises OSError as the system says it."""
+    def bind(cls, host: str, port: int, *, plain: bool = False) -> "UdpPort":
+        """Bind to an IP address and port (0 for any free one); `plain` does with recvfrom and sendto.
+
+        Raises OSError as the system says it.
+        """
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            _enlarge_buffers(sock)
             sock.bind((host, port))
         except OSError:
             sock.close()
             raise
-        return cls(sock)
+        return cls(sock, plain=plain)
 
     @property
     def address(self) -> tuple[str, int]:
         """The IP address and port that it is bound to."""
         host, port = self._socket.getsockname()[:2]
         return host, port
+
+    @property
+    def overflowed(self) -> int:
+        """Datagrams that came while the kernel's buffer was full, and were lost before we saw them; 0 where it does not tell."""
+        try:
+            return cast("int", _MEMORY.unpack(self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMORY.size))[8])
+        except (OSError, struct.error):
+            return 0
 
     async def readable(self) -> None:
         """Wait until a datagram is there; on a busy port, until some may have gathered."""
@@ -86,6 +102,22 @@ class UdpPort:
 
     def receive(self) -> Burst:
         """Take what is there, at most `BURST` datagrams."""
+        burst = self._receive() if self._mmsg is None else self._mmsg.receive()
+        now = trio.current_time()
+        self._is_busy = len(burst) >= BUSY or (bool(burst) and now - self._woke < RUSH)
+        self._woke = now
+        return burst
+
+    def send(self, outbox: Outbox) -> None:
+        """Send all of `outbox`."""
+        self.unsent += self._send(outbox) if self._mmsg is None else self._mmsg.send(outbox)
+        outbox.clear()
+
+    def close(self) -> None:
+        """Release the socket; `readable` must have no waiter."""
+        self._socket.close()
+
+    def _receive(self) -> Burst:
         burst: Burst = []
         receive = self._socket.recvfrom
         try:
@@ -95,25 +127,40 @@ class UdpPort:
             pass
         except OSError:  # an ICMP error that an earlier datagram of ours earned; it concerns no one here
             pass
-        now = trio.current_time()
-        self._is_busy = len(burst) >= BUSY or (bool(burst) and now - self._woke < RUSH)
-        self._woke = now
         return burst
 
-    def send(self, outbox: Outbox) -> None:
-        """Send all of `outbox`."""
+    def _send(self, outbox: Outbox) -> int:
+        unsent = 0
         send = self._socket.sendto
         for datagram, to in outbox:
             try:
                 send(datagram, cast("SocketAddress", to))
             except (OSError, TypeError):
                 # A full buffer, an address that cannot be reached, or (TypeError) one of the other family: lost, as on any network.
-                self.unsent += 1
-        outbox.clear()
+                unsent += 1
+        return unsent
 
-    def close(self) -> None:
-        """Release the socket; `readable` must have no waiter."""
-        self._socket.close()
+
+def _enlarge_buffers(sock: socket.socket) -> None:
+    """Ask for `BUFFER` octets each way, by privilege where we have it, and warn where the system grants less."""
+    for name, option, by_force, limit in (
+        ("receive", socket.SO_RCVBUF, SO_RCVBUFFORCE, "net.core.rmem_max"),
+        ("send", socket.SO_SNDBUF, SO_SNDBUFFORCE, "net.core.wmem_max"),
+    ):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, by_force, BUFFER)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        granted = sock.getsockopt(socket.SOL_SOCKET, option) // 2  # Linux tells twice what it was asked for
+        if granted < BUFFER:
+            logger.warning(
+                "the system grants a %s buffer of %d octets instead of %d: sysctl -w %s=%d",
+                name,
+                granted,
+                BUFFER,
+                limit,
+                BUFFER,
+            )
 
 
 class RelayedPort:

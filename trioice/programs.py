@@ -250,6 +250,7 @@ async def _within(
 def _port_metrics(udp: UdpPort, relayed: RelayedPort) -> Iterable[Sample]:
     for name, text, value in (
         ("unsent_total", "Datagrams that the system did not take.", udp.unsent),
+        ("overflowed_total", "Datagrams lost to a full receive buffer.", udp.overflowed),
         ("distrusted_total", "Datagrams with a relay's header that no trusted relay sent.", relayed.distrusted),
     ):
         yield Sample(name=f"trioice_{name}", kind="counter", help=text, value=value)

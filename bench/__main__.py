@@ -17,12 +17,23 @@ def main() -> None:
     options.add_argument("--seconds", type=float, metavar="S", help="length of a round of load (20), or of relay (1)")
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of load and of relay (3)")
     options.add_argument(
-        "--flows", type=int, nargs="+", default=[1000, 10_000, 50_000], metavar="N", help="of relay (1000 10000 50000)"
+        "--flows",
+        type=comparison.flow_count,
+        nargs="+",
+        default=[1000, 10_000, 50_000],
+        metavar="N",
+        help="flows of relay (1000 10000 50000)",
     )
     options.add_argument(
-        "--rate", type=int, default=20_000, metavar="N", help="packets/s of relay, unsaturated (20000)"
+        "--rates",
+        type=int,
+        nargs="+",
+        default=[20_000],
+        metavar="N",
+        help="packets/s of relay (20000), beside all it can",
     )
-    options.add_argument("--way", choices=("in", "out", "both"), default="both", help="of relay's packets (both)")
+    options.add_argument("--way", choices=("in", "out", "both"), default="both", help="of relay (both)")
+    options.add_argument("--gso", action="store_true", help="of relay: its transceiver sends and takes runs")
     options.add_argument("--runs", type=int, default=10, metavar="N", help="calls from Chromium (10)")
     options.add_argument("--srtp", nargs="+", default=["AEAD_AES_128_GCM"], metavar="PROFILE", help="of the load")
     arguments = options.parse_args()
@@ -37,7 +48,12 @@ def main() -> None:
         print(load.report(rounds), flush=True)
     if "relay" in figures:
         compared = comparison.compare(
-            arguments.flows, arguments.rate, arguments.rounds, arguments.seconds or 1.0, arguments.way
+            arguments.flows,
+            arguments.rates,
+            arguments.rounds,
+            arguments.seconds or 1.0,
+            arguments.way,
+            gso=arguments.gso,
         )
         print(comparison.report(compared), flush=True)
     if "chromium" in figures:

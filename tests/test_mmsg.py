@@ -78,5 +78,5 @@ def test_addresses_are_remembered_in_bounds() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         mmsg = Mmsg(sock)
         for number in range(NAMES + 10):
-            mmsg._name((f"127.0.{number >> 8 & 255}.{number & 255}", 1 + (number >> 16)))
+            mmsg.name((f"127.0.{number >> 8 & 255}.{number & 255}", 1 + (number >> 16)))
         assert len(mmsg._names) == 10

@@ -27,8 +27,8 @@ DATAGRAM: Final = 2048
 NAMES: Final = 1 << 16
 """Socket addresses remembered in both spellings, ours and the kernel's. A flood from more sources than that makes it forget all."""
 
-_NAME: Final = 28  # octets of a sockaddr_in6, the longer one
-_WORDS: Final = 8
+NAME: Final = 28  # octets of a sockaddr_in6, the longer one
+WORDS: Final = 8
 _IPV4: Final = struct.Struct("=H2s4s8x")  # family, port, address
 _IPV6: Final = struct.Struct("=H2sI16sI")  # family, port, flow information, address, scope
 
@@ -43,29 +43,33 @@ class Mmsg:
 
     def __init__(self, sock: socket.socket) -> None:
         self._fd = sock.fileno()
-        self._in = _Messages()
-        self._out = _Messages()
+        self.incoming = Messages()
+        self._out = Messages()
         self._addresses: dict[bytes, Address] = {}
         self._names: dict[Address, bytes] = {}
 
+    def fill(self) -> int:
+        """Let the kernel write what is there, at most `BURST` datagrams, into `incoming`; how many. Never waits."""
+        self.incoming.words[1::WORDS] = _NAME_LENGTHS  # the kernel writes how long each name is
+        assert _LIBC is not None
+        count = _LIBC.recvmmsg(self._fd, self.incoming.pointer, BURST, socket.MSG_DONTWAIT, None)
+        return max(0, cast("int", count))  # -1: no datagram is there, or an ICMP error that concerns nobody
+
     def receive(self) -> list[tuple[bytes, Address]]:
         """Take what is there, at most `BURST` datagrams; never waits."""
-        messages, octets, names = self._in.words, self._in.octets, self._in.names
-        messages[1::_WORDS] = _NAME_LENGTHS  # the kernel writes how long each name is
-        assert _LIBC is not None
-        count = _LIBC.recvmmsg(self._fd, self._in.pointer, BURST, socket.MSG_DONTWAIT, None)
-        addresses = self._addresses
-        burst: list[tuple[bytes, Address]] = []
-        for index in range(count):  # no datagram is there, or an ICMP error that concerns nobody: -1
-            word = index * _WORDS
-            at = index * _NAME
-            name = names[at : at + messages[word + 1]].tobytes()
-            address = addresses.get(name)
-            if address is None:
-                address = self._address(name)
-            at = index * DATAGRAM
-            burst.append((octets[at : at + (messages[word + 7] & 0xFFFFFFFF)].tobytes(), address))
-        return burst
+        return [self.taken(index) for index in range(self.fill())]
+
+    def taken(self, index: int) -> tuple[bytes, Address]:
+        """Read one of the datagrams that `fill` wrote, and where it came from."""
+        messages = self.incoming
+        word = index * WORDS
+        at = index * NAME
+        name = messages.names[at : at + messages.words[word + 1]].tobytes()
+        address = self._addresses.get(name)
+        if address is None:
+            address = self._address(name)
+        at = index * DATAGRAM
+        return messages.octets[at : at + (messages.words[word + 7] & 0xFFFFFFFF)].tobytes(), address
 
     def send(self, outbox: Outbox) -> int:
         """Send all of `outbox`, which stays as it is; how many datagrams the system did not take."""
@@ -81,27 +85,25 @@ class Mmsg:
         for datagram, to in outbox:
             name = known.get(to)
             if name is None:
-                name = self._name(to)
+                name = self.name(to)
             length = len(datagram)
             if not name or length > DATAGRAM:
                 continue
             at = count * DATAGRAM
             octets[at : at + length] = datagram
-            at = count * _NAME
+            at = count * NAME
             names[at : at + len(name)] = name
-            messages[count * _WORDS + 1] = len(name)
+            messages[count * WORDS + 1] = len(name)
             iovecs[count * 2 + 1] = length
             count += 1
-        sent = self._transmit(count)
-        return len(outbox) - sent
+        return len(outbox) - self.transmit(self._out.pointer, count)
 
-    def _transmit(self, count: int) -> int:
-        """Send the first `count` messages; how many went out. One that the system refuses does not stop those behind it."""
+    def transmit(self, pointer: int, count: int) -> int:
+        """Send `count` messages; how many went out. One that the system refuses does not stop those behind it."""
         assert _LIBC is not None
         sent = start = 0
         while start < count:
-            pointer = self._out.pointer + start * _WORDS * 8
-            done = _LIBC.sendmmsg(self._fd, pointer, count - start, socket.MSG_DONTWAIT)
+            done = _LIBC.sendmmsg(self._fd, pointer + start * WORDS * 8, count - start, socket.MSG_DONTWAIT)
             if done > 0:
                 sent += done
                 start += done
@@ -125,7 +127,7 @@ class Mmsg:
         self._addresses[name] = address
         return address
 
-    def _name(self, address: Address) -> bytes:
+    def name(self, address: Address) -> bytes:
         """Write the kernel's spelling of an address, and remember it; nothing for what is no address."""
         host, port, *rest = cast("tuple[str, int, int, int]", address)
         try:
@@ -143,24 +145,25 @@ class Mmsg:
         return name
 
 
-class _Messages:
+class Messages:
     """The memory of `BURST` messages: words for the kernel, and what they point to."""
 
     def __init__(self) -> None:
-        memory = bytearray(BURST * (DATAGRAM + _NAME))
+        memory = bytearray(BURST * (DATAGRAM + NAME))
         start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self.start = start  # where the first datagram lies; each takes `DATAGRAM` octets
         view = memoryview(memory)
         self.octets = view[: BURST * DATAGRAM]
         self.names = view[BURST * DATAGRAM :]
         self.iovecs = array("Q", bytes(BURST * 16))
-        self.words = array("Q", bytes(BURST * _WORDS * 8))
+        self.words = array("Q", bytes(BURST * WORDS * 8))
         iovecs, _ = self.iovecs.buffer_info()
         for index in range(BURST):
             self.iovecs[2 * index] = start + index * DATAGRAM
             self.iovecs[2 * index + 1] = DATAGRAM
-            self.words[index * _WORDS] = start + BURST * DATAGRAM + index * _NAME
-            self.words[index * _WORDS + 2] = iovecs + index * 16
-            self.words[index * _WORDS + 3] = 1
+            self.words[index * WORDS] = start + BURST * DATAGRAM + index * NAME
+            self.words[index * WORDS + 2] = iovecs + index * 16
+            self.words[index * WORDS + 3] = 1
         self.pointer, _ = self.words.buffer_info()
 
 
@@ -177,4 +180,4 @@ def _load() -> ctypes.CDLL | None:
 
 
 _LIBC: Final = _load()
-_NAME_LENGTHS: Final = array("Q", [_NAME] * BURST)
+_NAME_LENGTHS: Final = array("Q", [NAME] * BURST)

@@ -57,7 +57,7 @@ class UdpPort:
 
     def __init__(self, sock: socket.socket, *, plain: bool = False) -> None:
         self._socket = sock
-        self._mmsg = Mmsg(sock) if is_available() and not plain else None
+        self.mmsg = Mmsg(sock) if is_available() and not plain else None
         self._is_busy = False
         self._woke = 0.0
         self.unsent = 0  # datagrams that the system did not take
@@ -102,15 +102,19 @@ class UdpPort:
 
     def receive(self) -> Burst:
         """Take what is there, at most `BURST` datagrams."""
-        burst = self._receive() if self._mmsg is None else self._mmsg.receive()
-        now = trio.current_time()
-        self._is_busy = len(burst) >= BUSY or (bool(burst) and now - self._woke < RUSH)
-        self._woke = now
+        burst = self._receive() if self.mmsg is None else self.mmsg.receive()
+        self.took(len(burst))
         return burst
+
+    def took(self, count: int) -> None:
+        """Note how much was there, which tells whether the port is busy."""
+        now = trio.current_time()
+        self._is_busy = count >= BUSY or (count > 0 and now - self._woke < RUSH)
+        self._woke = now
 
     def send(self, outbox: Outbox) -> None:
         """Send all of `outbox`."""
-        self.unsent += self._send(outbox) if self._mmsg is None else self._mmsg.send(outbox)
+        self.unsent += self._send(outbox) if self.mmsg is None else self.mmsg.send(outbox)
         outbox.clear()
 
     def close(self) -> None:

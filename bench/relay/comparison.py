@@ -8,11 +8,11 @@ A packet is one datagram that the relay took and sent on. Its cost is CPU time o
 the last datagram has arrived, over what has arrived. On loopback it includes the receiver's half of the kernel's work.
 """
 
+import argparse
 import json
 import shutil
 import statistics
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Final
 import attrs
 
 from bench.machine import LOAD_CORE, SERVER_CORE, busy_seconds, cpu_seconds, on_core, spread, table
-from bench.relay.contestants import C, SHARD, Contestant, compile_c, contestants, running, tree_cpu_seconds
+from bench.relay.contestants import SHARD, C, Contestant, compile_c, contestants, running, tree_cpu_seconds
 from tests.interop.programs import CLUSTER, free_port, key_line
 from trioice import stun
 from trioice.relay.token import NONCE_LENGTH, Route, TokenKeys
@@ -33,10 +33,25 @@ PAYLOAD: Final = 120
 SATURATION: Final = 0
 """The rate that stands for as much as the load can offer."""
 
+WAYS: Final = {"in": "all from clients", "out": "all from the transceiver", "both": "half of them each way"}
+
+FLOWS: Final = range(2, (1 << 16) + 1, 2)
+"""Numbers of flows: what forwarder.c remembers at most, and half of them for each port of load.c."""
 
 PASSWORD: Final = b"the password of every call"
 PRIORITY: Final = 0x6E7F1EFF
 """Of a peer-reflexive candidate, which the checks offer (RFC 8445, 7.1.1)."""
+
+
+@attrs.frozen
+class Load:
+    """The load: its program, what it is asked for, and its options."""
+
+    program: str
+    rates: list[int]
+    seconds: float
+    way: str
+    options: list[str]
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +64,7 @@ class Outcome:
     cpu: float
     others: float
     took: float
-    """Seconds of the whole, over which CPU time was counted."""
+    """Seconds until the last datagram had arrived."""
     seconds: float
     """Seconds of sending, and of what arrived `in_time`."""
     sent: int
@@ -76,36 +91,47 @@ class Outcome:
 class Comparison:
     """All measurements, round after round, and what was left out."""
 
-    way: str
+    load: str
     rounds: list[list[Outcome]]
     left_out: list[str]
 
 
+def flow_count(text: str) -> int:
+    """Read a number of flows, for the command line."""
+    if not text.isdecimal() or int(text) not in FLOWS:
+        raise argparse.ArgumentTypeError(f"{text} is not an even number of flows, {FLOWS[0]} to {FLOWS[-1]}")
+    return int(text)
+
+
 def compare(
-    flows: Sequence[int], rate: int, rounds: int, seconds: float, way: str, options: Sequence[str] = ()
+    flows: Sequence[int], rates: Sequence[int], rounds: int, seconds: float, way: str, *, gso: bool
 ) -> Comparison:
-    """Measure all relays for all numbers of `flows`, at `rate` packets a second and at saturation; `options` are for our relay."""
+    """Measure all relays for all numbers of `flows`, at `rates` (packets a second) and at saturation.
+
+    `way` is "in" for packets from clients alone, "out" for the transceiver's alone, or "both". With `gso` the transceiver sends and
+    takes runs of datagrams (UDP_SEGMENT, UDP_GRO), whatever the relays do.
+    """
     if LOAD_CORE == SERVER_CORE:
-        return Comparison(way, [], ["Relays are not compared: that takes two cores, one for the load."])
+        return Comparison("", [], ["Relays are not compared: that takes two cores, one for the load."])
     if shutil.which("gcc") is None:
-        return Comparison(way, [], ["Relays are not compared: the load is made with gcc, and there is none."])
+        return Comparison("", [], ["Relays are not compared: the load is made with gcc, and there is none."])
     with TemporaryDirectory() as name:
         folder = Path(name)
         key_file = folder / "key"
         key_file.write_text(key_line())
-        relays, left_out = contestants(folder, key_file, options)
-        load = compile_c("load", folder)
+        relays, left_out = contestants(folder, key_file)
+        load = Load(compile_c("load", folder), [*rates, SATURATION], seconds, way, ["gso"] if gso else [])
         requests = {count: _write_requests(folder / f"requests-{count}", count) for count in flows}
         outcomes = [
             [
                 outcome
                 for count in flows
                 for relay in relays
-                for outcome in _measure(relay, load, requests[count], count, (rate, SATURATION), seconds, way)
+                for outcome in _measure(relay, load, requests[count], count)
             ]
             for _ in range(rounds)
         ]
-    return Comparison(way, outcomes, left_out)
+    return Comparison(f"{WAYS[way]}{', the transceiver with GSO and GRO' if gso else ''}", outcomes, left_out)
 
 
 def report(comparison: Comparison) -> str:
@@ -115,10 +141,9 @@ def report(comparison: Comparison) -> str:
     every = [outcome for outcomes in comparison.rounds for outcome in outcomes]
     kinds = list(dict.fromkeys((each.flows, each.rate, each.relay) for each in every))
     kinds.sort(key=lambda kind: (kind[0], kind[1] == SATURATION))  # else as they were measured
-    ways = {"in": "all from clients", "out": "all from the transceiver", "both": "half of them each way"}
     title = (
-        f"Relays on one core, {PAYLOAD} octets of payload, {ways[comparison.way]}, {len(comparison.rounds)} rounds of "
-        f"{every[0].seconds:.0f} s: median (least–most); the ratio is to C in the same round"
+        f"Relays on one core, {PAYLOAD} octets of payload, {comparison.load}, {len(comparison.rounds)} rounds of "
+        f"{every[0].seconds:.1f} s: median (least–most); the ratio is to C in the same round"
     )
     head = (
         "relay",
@@ -163,15 +188,17 @@ def _row(outcomes: list[Outcome], limits: list[Outcome]) -> tuple[object, ...]:
         sum(each.wrong_length for each in outcomes),
         f"{statistics.median(each.cpu / each.took for each in outcomes):.0%}",
         f"{statistics.median(each.others / each.took for each in outcomes):.0%}",
-        " ".join(f"{statistics.median(times) * 1000:.2f}" for times in zip(*(each.transit for each in outcomes))),
+        _milliseconds([each.transit for each in outcomes]),
     )
 
 
-def _measure(
-    relay: Contestant, load: str, requests: Path, flows: int, rates: Sequence[int], seconds: float, way: str
-) -> Iterator[Outcome]:
+def _milliseconds(transits: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(f"{statistics.median(column) * 1000:.2f}" for column in zip(*transits, strict=True))
+
+
+def _measure(relay: Contestant, load: Load, requests: Path, flows: int) -> Iterator[Outcome]:
     public, transceiver = free_port(), free_port()
-    command = (load, str(public), str(transceiver), str(flows), str(requests))
+    command = (load.program, str(public), str(transceiver), str(flows), str(requests), *load.options)
     # What is started takes the core that this thread has at that moment.
     with (
         on_core(SERVER_CORE),
@@ -179,16 +206,12 @@ def _measure(
         on_core(LOAD_CORE),
         _loading(command, flows) as control,
     ):
-        for rate in rates:
+        for rate in load.rates:
             cpu, busy, load_cpu = tree_cpu_seconds(process.pid), busy_seconds(), cpu_seconds(control.pid)
-            began = time.monotonic()
-            outcome = json.loads(_ask(control, f"{rate} {seconds} {way}"))
-            took = time.monotonic() - began
+            outcome = json.loads(_ask(control, f"{rate} {load.seconds} {load.way}"))
             cpu = tree_cpu_seconds(process.pid) - cpu
             others = busy_seconds() - busy - cpu - (cpu_seconds(control.pid) - load_cpu)
-            yield Outcome(
-                relay=relay.name, flows=flows, rate=rate, cpu=cpu, others=max(others, 0.0), took=took, **outcome
-            )
+            yield Outcome(relay=relay.name, flows=flows, rate=rate, cpu=cpu, others=max(others, 0.0), **outcome)
 
 
 @contextmanager
@@ -221,11 +244,11 @@ def _write_requests(path: Path, flows: int) -> Path:
     with path.open("wb") as file:
         for flow in range(flows):
             token = keys.seal(Route(CLUSTER, SHARD), flow.to_bytes(NONCE_LENGTH, "big"))
-            attributes = {
-                stun.USERNAME: f"{token}:abcd".encode(),
-                stun.ICE_CONTROLLING: bytes(8),
-                stun.PRIORITY: PRIORITY.to_bytes(4, "big"),
-            }
+            attributes = (
+                (stun.USERNAME, f"{token}:abcd".encode()),
+                (stun.ICE_CONTROLLING, bytes(8)),
+                (stun.PRIORITY, PRIORITY.to_bytes(4, "big")),
+            )
             transaction_id = flow.to_bytes(12, "big")
             file.write(stun.encode(stun.BINDING_REQUEST, transaction_id, attributes, key=PASSWORD))
     return path

@@ -32,15 +32,12 @@ class Contestant:
         return [word.format(public=public, transceiver=transceiver) for word in self.command]
 
 
-def contestants(folder: Path, key_file: Path, options: Sequence[str] = ()) -> tuple[list[Contestant], list[str]]:
-    """Build in `folder` what is to be built: the relays, and a sentence for each that is left out. `options` are for ours."""
+def contestants(folder: Path, key_file: Path) -> tuple[list[Contestant], list[str]]:
+    """Build in `folder` what is to be built: the relays, and a sentence for each that is left out."""
     place = ("--public", f"{HOST}:{{public}}", "--route", f"{CLUSTER}/{SHARD}={HOST}:{{transceiver}}")
     ports = ("{public}", "{transceiver}")
-    ours = (sys.executable, "-m", "trioice", "relay", *place, "--key-file", str(key_file), "--log", "warning", *options)
-    relays = [
-        Contestant(C, (compile_c("forwarder", folder), *ports)),
-        Contestant("trioice", ours),
-    ]
+    ours = (sys.executable, "-m", "trioice", "relay", *place, "--key-file", str(key_file), "--log", "warning")
+    relays = [Contestant(C, (compile_c("forwarder", folder), *ports)), Contestant("trioice", ours)]
     left_out = []
     if go := _compile_go("forwarder", folder):
         relays.append(Contestant("Go, net.UDPConn", (go, *ports)))

@@ -1,6 +1,6 @@
 /* The load: thousands of clients before a relay and the transceiver behind it, in one thread that never sleeps.
  *
- *     load PUBLIC-PORT TRANSCEIVER-PORT FLOWS REQUESTS-FILE
+ *     load PUBLIC-PORT TRANSCEIVER-PORT FLOWS REQUESTS-FILE [gso]
  *
  * A client is an address of 127.16.0.0/12 (IP_PKTINFO) and one of two ports. Each first sends its own Binding request, of the
  * file, until the transceiver's answer has come back; then "confirmed N" is printed. After that each line of input,
@@ -9,11 +9,13 @@
  *
  * is one measurement: media of that many datagrams a second (0: as many as it can), from the clients ("in"), from the
  * transceiver ("out"), or half and half ("both"); its outcome is one line of JSON. Every datagram carries its client's number and
- * when it left, so what arrives is checked for its address, its header, and its length. */
+ * when it left, so what arrives is checked for its address, its header, and its length. With "gso" the transceiver sends and takes
+ * whole runs by one system call (UDP_SEGMENT, UDP_GRO); as all datagrams have one length here, its runs are as long as can be. */
 
 #include "udp.h"
 
 #include <linux/sock_diag.h>
+#include <netinet/udp.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -25,8 +27,9 @@ enum {
     STRIDE = 7368787,        /* a prime: flows take turns in such strides, so that neither tables nor caches see them in order */
     PASSES = 20,             /* times that a check is sent before its client gives up */
     PATIENCE = 20000000,     /* nanoseconds of waiting for the answers to a burst of checks */
+    RUN = 1 << 16,           /* octets of the longest run */
     QUIET = 200000000,       /* nanoseconds without any datagram after which no more will come */
-    MICROSECONDS = 1 << 18,
+    MICROSECONDS = 1000001, /* of transit, the last one for all that took a second or longer */
 };
 enum way { IN = 1, OUT = 2 };
 
@@ -49,12 +52,13 @@ static uint32_t transits[MICROSECONDS]; /* how many datagrams took so long */
 static struct burst leaving, returning, arriving;
 static struct sockaddr_in relay;
 static int clients[PORTS], transceiver;
-static uint16_t ports[PORTS];  /* in network order, like all that stands in a sockaddr */
-static uint16_t *inner;        /* per flow: the port of the relay from which its check came */
-static uint8_t *answered;      /* per flow: its check was */
-static uint8_t *requests;      /* per flow, one after the other */
+static uint16_t ports[PORTS]; /* in network order, like all that stands in a sockaddr */
+static uint16_t *inner;       /* per flow: the port of the relay from which its check came */
+static uint8_t *answered;     /* per flow: its check was */
+static uint8_t *requests;     /* per flow, one after the other */
 static size_t request_length;
 static unsigned flows, answers;
+static int in_runs;
 
 static uint64_t nanoseconds(void) {
     struct timespec now;
@@ -121,10 +125,28 @@ static unsigned send_from_clients(unsigned count, uint64_t now) {
     return send_burst(clients[port], &leaving, count);
 }
 
+/* Send a burst to one address as one run. */
+static unsigned send_run(int fd, struct burst *burst, unsigned count) {
+    struct msghdr run = burst->messages[0].msg_hdr;
+    struct cmsghdr *control = run.msg_control = burst->controls[0].octets;
+    run.msg_controllen = CMSG_SPACE(sizeof(uint16_t));
+    *control = (struct cmsghdr){
+        .cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
+    memcpy(CMSG_DATA(control), &(uint16_t){HEADER + PAYLOAD}, sizeof(uint16_t));
+    run.msg_iovlen = count; /* the parts stand one after the other */
+    return sendmsg(fd, &run, 0) > 0 ? count : 0;
+}
+
 static unsigned send_from_transceiver(unsigned count, uint64_t now) {
-    static unsigned flow;
+    static unsigned last;
+    unsigned first_port = inner[(last + STRIDE) % flows];
     for (unsigned i = 0; i < count; i++) {
-        flow = (flow + STRIDE) % flows;
+        unsigned flow = (last + STRIDE) % flows;
+        if (in_runs && inner[flow] != first_port)
+            count = i; /* another worker's: a run ends */
+        if (i == count)
+            break;
+        last = flow;
         struct sockaddr_in client = client_of(flow);
         returning.names[i] = relay;
         returning.names[i].sin_port = inner[flow];
@@ -132,7 +154,7 @@ static unsigned send_from_transceiver(unsigned count, uint64_t now) {
         write_payload(returning.datagrams[i] + HEADER, flow, OUT, now);
         returning.parts[i] = (struct iovec){returning.datagrams[i], HEADER + PAYLOAD};
     }
-    return send_burst(transceiver, &returning, count);
+    return (in_runs ? send_run : send_burst)(transceiver, &returning, count);
 }
 
 /* What arrives */
@@ -166,7 +188,8 @@ static void answer(const uint8_t *datagram, unsigned flow, const struct sockaddr
     sendto(transceiver, response, sizeof response, 0, (const struct sockaddr *)from, sizeof *from);
 }
 
-static void arrive_at_transceiver(const uint8_t *datagram, unsigned length, const struct sockaddr_in *from, uint64_t now) {
+static void arrive_at_transceiver(const uint8_t *datagram, unsigned length, const struct sockaddr_in *from,
+                                  uint64_t now) {
     struct in_addr host;
     uint16_t port;
     uint8_t header[HEADER];
@@ -184,7 +207,8 @@ static void arrive_at_transceiver(const uint8_t *datagram, unsigned length, cons
         count_payload(datagram + HEADER, flow, IN, now);
 }
 
-static void arrive_at_client(const uint8_t *datagram, unsigned length, const struct sockaddr_in *from, unsigned flow, uint64_t now) {
+static void arrive_at_client(const uint8_t *datagram, unsigned length, const struct sockaddr_in *from, unsigned flow,
+                             uint64_t now) {
     if (flow == flows || memcmp(from, &relay, 8))
         outcome.misrouted++;
     else if (datagram[0] == 1) {
@@ -226,12 +250,35 @@ static unsigned receive(int fd, unsigned port_index) {
     return count > 0 ? count : 0;
 }
 
+/* Take one run apart. */
+static unsigned receive_run(void) {
+    static uint8_t octets[RUN];
+    static char space[CMSG_SPACE(sizeof(int))];
+    struct sockaddr_in from;
+    struct iovec part = {octets, sizeof octets};
+    struct msghdr run = {.msg_name = &from,
+                         .msg_namelen = sizeof from,
+                         .msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = space,
+                         .msg_controllen = sizeof space};
+    int length = recvmsg(transceiver, &run, MSG_DONTWAIT), size = length;
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(&run); control && length > 0; control = CMSG_NXTHDR(&run, control))
+        if (control->cmsg_type == UDP_GRO)
+            memcpy(&size, CMSG_DATA(control), sizeof size);
+    unsigned count = 0;
+    uint64_t now = nanoseconds();
+    for (int at = 0; at < length; at += size, count++)
+        arrive_at_transceiver(octets + at, length - at < size ? length - at : size, &from, now);
+    return count;
+}
+
 /* Empty all sockets, so that nothing is lost here. */
 static unsigned receive_all(void) {
     unsigned all = 0, count;
     do
-        all += count = receive(transceiver, 0);
-    while (count == BATCH);
+        all += count = in_runs ? receive_run() : receive(transceiver, 0);
+    while (in_runs ? count : count == BATCH);
     for (unsigned i = 0; i < PORTS; i++)
         do
             all += count = receive(clients[i], i);
@@ -304,15 +351,15 @@ static void measure(double rate, double seconds, const char *ways) {
         }
         receive_all();
     }
-    double took = (now - began) / 1e9;
-    uint64_t in_time = outcome.arrived;
-    for (uint64_t quiet = now + QUIET; now < quiet; now = nanoseconds())
+    double sending = (now - began) / 1e9;
+    uint64_t in_time = outcome.arrived, quiet = now + QUIET;
+    for (; now < quiet; now = nanoseconds())
         if (receive_all())
             quiet = now + QUIET;
-    printf("{\"seconds\": %f, \"sent\": %lu, \"in_time\": %lu, \"arrived\": %lu, \"misrouted\": %lu, \"wrong_length\": %lu, "
-           "\"lost_by_load\": %lu, \"transit\": [%f, %f]}\n",
-           took, outcome.sent, in_time, outcome.arrived, outcome.misrouted, outcome.wrong_length,
-           all_dropped() - lost_here, quantile(.5), quantile(.99));
+    printf("{\"seconds\": %f, \"took\": %f, \"sent\": %lu, \"in_time\": %lu, \"arrived\": %lu, ", sending,
+           (quiet - QUIET - began) / 1e9, outcome.sent, in_time, outcome.arrived);
+    printf("\"misrouted\": %lu, \"wrong_length\": %lu, \"lost_by_load\": %lu, \"transit\": [%f, %f]}\n",
+           outcome.misrouted, outcome.wrong_length, all_dropped() - lost_here, quantile(.5), quantile(.99));
     fflush(stdout);
 }
 
@@ -339,10 +386,13 @@ static void prepare(struct burst *burst) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 5)
+    if (count < 5 || count > 6)
         return 2;
     relay = address(INADDR_LOOPBACK, atoi(arguments[1]));
     transceiver = bound(address(INADDR_LOOPBACK, atoi(arguments[2])));
+    in_runs = count == 6;
+    if (in_runs && setsockopt(transceiver, IPPROTO_UDP, UDP_GRO, &in_runs, sizeof in_runs) < 0)
+        die("UDP_GRO");
     flows = atoi(arguments[3]);
     inner = calloc(flows + 1, sizeof *inner);
     answered = calloc(flows + 1, 1);
@@ -350,6 +400,9 @@ int main(int count, char **arguments) {
     prepare(&leaving), prepare(&returning), prepare(&arriving);
     for (unsigned i = 0; i < PORTS; i++) {
         clients[i] = bound(address(INADDR_ANY, 0));
+        /* Of all addresses, but of this machine alone. */
+        if (setsockopt(clients[i], SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof "lo") < 0)
+            die("SO_BINDTODEVICE");
         setsockopt(clients[i], IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int));
         ports[i] = name_of(clients[i]).sin_port;
     }

@@ -26,7 +26,7 @@ holds must equal what the inner socket gives for that transceiver (Python gives 
 
 import enum
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from trioice.relay.encapsulation import HEADER_LENGTH, client_address, header
@@ -74,6 +74,16 @@ class Directory(Protocol):
         """Tell whether a transceiver has this address."""
 
 
+class Shortcut(Protocol):
+    """What forwards the packets of known flows beside the machine, and is told of each flow that begins, moves or ends."""
+
+    def add(self, client: Address, header: bytes, to: Address) -> None:
+        """Carry this client's packets to `to`, and what comes with this header to the client."""
+
+    def remove(self, client: Address, header: bytes) -> None:
+        """Carry them no more."""
+
+
 class RelayCore:
     """One public address of a relay: a `trioice.sansio.Machine` with a second side, `returned`.
 
@@ -104,6 +114,7 @@ class RelayCore:
         self._inner = inner
         self._outer = outer
         self._limit = limit
+        self.shortcut: Shortcut | None = None  # to be set before the first datagram
         self._draining = self._closed = False
         # Both tables are in the order of `seen`. Every flow is in one of them, and in `_by_header`.
         self._flows: OrderedDict[Address, _Flow] = OrderedDict()
@@ -163,6 +174,14 @@ class RelayCore:
             while _first(table) + IDLE <= now:
                 self._forget(next(iter(table.values())))
 
+    def refresh(self, clients: Iterable[Address], now: float) -> None:
+        """Note that packets of these clients went by the shortcut."""
+        for client in clients:
+            flow = self._flows.get(client)
+            if flow is not None:
+                flow.seen = now
+                self._flows.move_to_end(client)
+
     def drain(self, now: float) -> None:
         """Take no new clients any more; those that have a flow stay, so that a relay can be emptied before it is stopped."""
         self._draining = True
@@ -170,9 +189,8 @@ class RelayCore:
     def close(self, now: float) -> None:
         """Forget everything and be silent; the protocol has no word for goodbye, and the calls go on through another relay."""
         self._closed = True
-        self._flows.clear()
-        self._unconfirmed.clear()
-        self._by_header.clear()
+        for flow in list(self._by_header.values()):
+            self._forget(flow)
 
     # What is not media
 
@@ -250,11 +268,15 @@ class RelayCore:
 
     def _confirm(self, flow: "_Flow", to: Address, now: float) -> None:
         flow.to = to
+        if self.shortcut is not None:
+            self.shortcut.add(flow.client, flow.header, to)
         if self._unconfirmed.pop(flow.client, None):
             flow.seen = now
             self._flows[flow.client] = flow
 
     def _forget(self, flow: "_Flow") -> None:
+        if self.shortcut is not None:
+            self.shortcut.remove(flow.client, flow.header)
         del self._by_header[flow.header]
         if self._flows.pop(flow.client, None) is None:
             del self._unconfirmed[flow.client]

@@ -33,6 +33,8 @@ class Directory:
     def __init__(self) -> None:
         self._entries: dict[Route, Address] = {}
         self._addresses: frozenset[Address] = frozenset()
+        self.version = 0
+        """Another number after each `replace`, for those who keep what they learned here."""
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
@@ -79,6 +81,7 @@ class Directory:
     def replace(self, other: "Directory") -> None:
         """Have the entries of `other` in place of all that there were."""
         self._entries, self._addresses = other._entries, other._addresses
+        self.version += 1
 
     def find(self, route: Route) -> Address | None:
         """Give the address of the transceiver that owns the shard."""

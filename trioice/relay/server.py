@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 import trio
 
 from trioice.metrics import Sample
-from trioice.ports import Port, transport_address
+from trioice.ports import Port, UdpPort, transport_address
 from trioice.relay.core import RelayCore
 from trioice.relay.directory import Directory
-from trioice.relay.forward import forget_the_idle, forward_clients, forward_transceivers
+from trioice.relay.forward import Shortcut, forget_the_idle, forward_clients, forward_transceivers
 from trioice.relay.token import TokenKeys
 from trioice.sansio import Address, Outbox
 
@@ -39,13 +39,21 @@ class Relay:
             inner=self._to_inner,
             outer=self._to_outer,
         )
+        self._shortcut: Shortcut | None = None
+        if isinstance(public, UdpPort) and isinstance(inner, UdpPort) and public.mmsg and inner.mmsg:
+            self._shortcut = self.core.shortcut = Shortcut(self.core, public, inner, directory)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Forward until cancelled. Nothing is lost by that: the calls go on through the next relay that stands here."""
+        core, shortcut = self.core, self._shortcut
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(forward_clients, self.core, self._public, self._inner, self._to_inner)
-            nursery.start_soon(forward_transceivers, self.core, self._public, self._inner, self._to_outer)
-            nursery.start_soon(forget_the_idle, self.core)
+            if shortcut is not None:
+                nursery.start_soon(shortcut.forward_clients, self._to_inner)
+                nursery.start_soon(shortcut.forward_transceivers, self._to_outer)
+            else:
+                nursery.start_soon(forward_clients, core, self._public, self._inner, self._to_inner)
+                nursery.start_soon(forward_transceivers, core, self._public, self._inner, self._to_outer)
+            nursery.start_soon(forget_the_idle, core, shortcut)
             task_status.started()
 
     def metrics(self) -> Iterable[Sample]:

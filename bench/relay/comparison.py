@@ -10,6 +10,7 @@ the last datagram has arrived, over what has arrived. On loopback it includes th
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -140,7 +141,7 @@ def report(comparison: Comparison) -> str:
         return "\n".join(comparison.left_out)
     every = [outcome for outcomes in comparison.rounds for outcome in outcomes]
     kinds = list(dict.fromkeys((each.flows, each.rate, each.relay) for each in every))
-    kinds.sort(key=lambda kind: (kind[0], kind[1] == SATURATION))  # else as they were measured
+    kinds.sort(key=lambda kind: (kind[0], kind[1] or math.inf))  # saturation last; the relays as they were measured
     title = (
         f"Relays on one core, {PAYLOAD} octets of payload, {comparison.load}, {len(comparison.rounds)} rounds of "
         f"{every[0].seconds:.1f} s: median (least–most); the ratio is to C in the same round"

@@ -28,7 +28,7 @@ enum {
     PASSES = 20,             /* times that a check is sent before its client gives up */
     PATIENCE = 20000000,     /* nanoseconds of waiting for the answers to a burst of checks */
     RUN = 1 << 16,           /* octets of the longest run */
-    QUIET = 200000000,       /* nanoseconds without any datagram after which no more will come */
+    QUIET = 500000000,       /* nanoseconds without any datagram after which no more will come */
     MICROSECONDS = 1000001, /* of transit, the last one for all that took a second or longer */
 };
 enum way { IN = 1, OUT = 2 };
@@ -58,20 +58,13 @@ static uint8_t *answered;     /* per flow: its check was */
 static uint8_t *requests;     /* per flow, one after the other */
 static size_t request_length;
 static unsigned flows, answers;
+static uint8_t measurement; /* which one this is: what is late for the one before does not count */
 static int in_runs;
 
 static uint64_t nanoseconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
-static struct sockaddr_in name_of(int fd) {
-    struct sockaddr_in name;
-    socklen_t length = sizeof name;
-    if (getsockname(fd, (struct sockaddr *)&name, &length) < 0)
-        die("getsockname");
-    return name;
 }
 
 static struct sockaddr_in client_of(unsigned flow) {
@@ -93,9 +86,8 @@ static void leave_from(unsigned index, struct in_addr host) {
     message->msg_control = leaving.controls[index].octets;
     message->msg_controllen = sizeof leaving.controls[index].octets;
     struct cmsghdr *control = CMSG_FIRSTHDR(message);
-    *control = (struct cmsghdr){.cmsg_level = IPPROTO_IP,
-                                .cmsg_type = IP_PKTINFO,
-                                .cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo))};
+    *control = (struct cmsghdr){
+        .cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO, .cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo))};
     struct in_pktinfo from = {.ipi_spec_dst = host};
     memcpy(CMSG_DATA(control), &from, sizeof from);
 }
@@ -103,7 +95,7 @@ static void leave_from(unsigned index, struct in_addr host) {
 static void write_payload(uint8_t *payload, unsigned flow, enum way way, uint64_t now) {
     payload[0] = 0x80, payload[1] = 111; /* it looks like RTP, and the flow stands where the SSRC does */
     memcpy(payload + 8, &flow, 4), memcpy(payload + 16, &now, 8);
-    payload[24] = way;
+    payload[24] = way, payload[25] = measurement;
 }
 
 static unsigned send_burst(int fd, struct burst *burst, unsigned count) {
@@ -163,13 +155,13 @@ static void count_payload(const uint8_t *payload, unsigned flow, enum way way, u
     unsigned named;
     uint64_t left;
     memcpy(&named, payload + 8, 4), memcpy(&left, payload + 16, 8);
-    if (named != flow || payload[24] != way) {
+    if (named != flow || payload[24] != way)
         outcome.misrouted++;
-        return;
+    else if (payload[25] == measurement) {
+        outcome.arrived++;
+        uint64_t transit = (now - left) / 1000;
+        transits[transit < MICROSECONDS ? transit : MICROSECONDS - 1]++;
     }
-    outcome.arrived++;
-    uint64_t transit = (now - left) / 1000;
-    transits[transit < MICROSECONDS ? transit : MICROSECONDS - 1]++;
 }
 
 /* Answer a check as a transceiver does, with XOR-MAPPED-ADDRESS; a relay cannot see whether the answer is authentic. */
@@ -224,9 +216,8 @@ static void arrive_at_client(const uint8_t *datagram, unsigned length, const str
 
 static struct in_addr sent_to(struct msghdr *message) {
     struct in_pktinfo info = {0};
-    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control))
-        if (control->cmsg_type == IP_PKTINFO)
-            memcpy(&info, CMSG_DATA(control), sizeof info);
+    if (CMSG_FIRSTHDR(message)) /* there is no other control message */
+        memcpy(&info, CMSG_DATA(CMSG_FIRSTHDR(message)), sizeof info);
     return info.ipi_addr;
 }
 
@@ -256,16 +247,11 @@ static unsigned receive_run(void) {
     static char space[CMSG_SPACE(sizeof(int))];
     struct sockaddr_in from;
     struct iovec part = {octets, sizeof octets};
-    struct msghdr run = {.msg_name = &from,
-                         .msg_namelen = sizeof from,
-                         .msg_iov = &part,
-                         .msg_iovlen = 1,
-                         .msg_control = space,
-                         .msg_controllen = sizeof space};
+    struct msghdr run = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1};
+    run.msg_control = space, run.msg_controllen = sizeof space;
     int length = recvmsg(transceiver, &run, MSG_DONTWAIT), size = length;
-    for (struct cmsghdr *control = CMSG_FIRSTHDR(&run); control && length > 0; control = CMSG_NXTHDR(&run, control))
-        if (control->cmsg_type == UDP_GRO)
-            memcpy(&size, CMSG_DATA(control), sizeof size);
+    if (length > 0 && CMSG_FIRSTHDR(&run)) /* UDP_GRO; a datagram alone has none */
+        memcpy(&size, CMSG_DATA(CMSG_FIRSTHDR(&run)), sizeof size);
     unsigned count = 0;
     uint64_t now = nanoseconds();
     for (int at = 0; at < length; at += size, count++)
@@ -286,14 +272,13 @@ static unsigned receive_all(void) {
     return all;
 }
 
-/* What the system dropped because this program was too slow. */
 static uint64_t dropped(int fd) {
     uint32_t values[SK_MEMINFO_VARS] = {0};
-    socklen_t length = sizeof values;
-    getsockopt(fd, SOL_SOCKET, SO_MEMINFO, values, &length);
+    getsockopt(fd, SOL_SOCKET, SO_MEMINFO, values, &(socklen_t){sizeof values});
     return values[SK_MEMINFO_DROPS];
 }
 
+/* What the system has dropped because this program was too slow. */
 static uint64_t all_dropped(void) {
     uint64_t all = dropped(transceiver);
     for (unsigned i = 0; i < PORTS; i++)
@@ -339,6 +324,7 @@ static double quantile(double share) {
 
 static void measure(double rate, double seconds, const char *ways) {
     outcome = (struct outcome){0};
+    measurement++;
     memset(transits, 0, sizeof transits);
     uint64_t lost_here = all_dropped(), began = nanoseconds(), now = began, end = began + seconds * 1e9;
     for (unsigned turn = 0; now < end; now = nanoseconds()) {
@@ -352,12 +338,12 @@ static void measure(double rate, double seconds, const char *ways) {
         receive_all();
     }
     double sending = (now - began) / 1e9;
-    uint64_t in_time = outcome.arrived, quiet = now + QUIET;
-    for (; now < quiet; now = nanoseconds())
+    uint64_t in_time = outcome.arrived, last = now;
+    while (outcome.arrived < outcome.sent && nanoseconds() < last + QUIET)
         if (receive_all())
-            quiet = now + QUIET;
+            last = nanoseconds();
     printf("{\"seconds\": %f, \"took\": %f, \"sent\": %lu, \"in_time\": %lu, \"arrived\": %lu, ", sending,
-           (quiet - QUIET - began) / 1e9, outcome.sent, in_time, outcome.arrived);
+           (last - began) / 1e9, outcome.sent, in_time, outcome.arrived);
     printf("\"misrouted\": %lu, \"wrong_length\": %lu, \"lost_by_load\": %lu, \"transit\": [%f, %f]}\n",
            outcome.misrouted, outcome.wrong_length, all_dropped() - lost_here, quantile(.5), quantile(.99));
     fflush(stdout);
@@ -378,10 +364,8 @@ static void read_requests(const char *path) {
 static void prepare(struct burst *burst) {
     for (unsigned i = 0; i < BATCH; i++) {
         burst->parts[i] = (struct iovec){burst->datagrams[i], SPACE};
-        burst->messages[i].msg_hdr = (struct msghdr){.msg_iov = &burst->parts[i],
-                                                     .msg_iovlen = 1,
-                                                     .msg_name = &burst->names[i],
-                                                     .msg_namelen = sizeof burst->names[i]};
+        burst->messages[i].msg_hdr = (struct msghdr){
+            .msg_iov = &burst->parts[i], .msg_iovlen = 1, .msg_name = &burst->names[i], .msg_namelen = sizeof burst->names[i]};
     }
 }
 
@@ -398,13 +382,15 @@ int main(int count, char **arguments) {
     answered = calloc(flows + 1, 1);
     read_requests(arguments[4]);
     prepare(&leaving), prepare(&returning), prepare(&arriving);
+    struct sockaddr_in name;
     for (unsigned i = 0; i < PORTS; i++) {
         clients[i] = bound(address(INADDR_ANY, 0));
         /* Of all addresses, but of this machine alone. */
         if (setsockopt(clients[i], SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof "lo") < 0)
             die("SO_BINDTODEVICE");
         setsockopt(clients[i], IPPROTO_IP, IP_PKTINFO, &(int){1}, sizeof(int));
-        ports[i] = name_of(clients[i]).sin_port;
+        getsockname(clients[i], (struct sockaddr *)&name, &(socklen_t){sizeof name});
+        ports[i] = name.sin_port;
     }
     confirm();
     printf("confirmed %u\n", answers);

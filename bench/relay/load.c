@@ -117,7 +117,7 @@ static unsigned send_from_clients(unsigned count, uint64_t now) {
     return send_burst(clients[port], &leaving, count);
 }
 
-/* Send a burst to one address as one run. */
+/* Send a burst to one address, one worker of the relay, as one run. */
 static unsigned send_run(int fd, struct burst *burst, unsigned count) {
     struct msghdr run = burst->messages[0].msg_hdr;
     struct cmsghdr *control = run.msg_control = burst->controls[0].octets;
@@ -130,15 +130,9 @@ static unsigned send_run(int fd, struct burst *burst, unsigned count) {
 }
 
 static unsigned send_from_transceiver(unsigned count, uint64_t now) {
-    static unsigned last;
-    unsigned first_port = inner[(last + STRIDE) % flows];
-    for (unsigned i = 0; i < count; i++) {
-        unsigned flow = (last + STRIDE) % flows;
-        if (in_runs && inner[flow] != first_port)
-            count = i; /* another worker's: a run ends */
-        if (i == count)
-            break;
-        last = flow;
+    static unsigned flow;
+    unsigned i = 0, first_port = inner[flow];
+    for (; i < count && (!in_runs || inner[flow] == first_port); i++, flow = (flow + STRIDE) % flows) {
         struct sockaddr_in client = client_of(flow);
         returning.names[i] = relay;
         returning.names[i].sin_port = inner[flow];
@@ -146,7 +140,7 @@ static unsigned send_from_transceiver(unsigned count, uint64_t now) {
         write_payload(returning.datagrams[i] + HEADER, flow, OUT, now);
         returning.parts[i] = (struct iovec){returning.datagrams[i], HEADER + PAYLOAD};
     }
-    return (in_runs ? send_run : send_burst)(transceiver, &returning, count);
+    return (in_runs ? send_run : send_burst)(transceiver, &returning, i);
 }
 
 /* What arrives */
@@ -244,11 +238,10 @@ static unsigned receive(int fd, unsigned port_index) {
 /* Take one run apart. */
 static unsigned receive_run(void) {
     static uint8_t octets[RUN];
-    static char space[CMSG_SPACE(sizeof(int))];
     struct sockaddr_in from;
     struct iovec part = {octets, sizeof octets};
     struct msghdr run = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1};
-    run.msg_control = space, run.msg_controllen = sizeof space;
+    run.msg_control = arriving.controls[0].octets, run.msg_controllen = sizeof arriving.controls[0].octets;
     int length = recvmsg(transceiver, &run, MSG_DONTWAIT), size = length;
     if (length > 0 && CMSG_FIRSTHDR(&run)) /* UDP_GRO; a datagram alone has none */
         memcpy(&size, CMSG_DATA(CMSG_FIRSTHDR(&run)), sizeof size);

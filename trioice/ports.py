@@ -58,7 +58,7 @@ class UdpPort:
     def __init__(self, sock: socket.socket, *, plain: bool = False) -> None:
         self._socket = sock
         self.mmsg = Mmsg(sock) if is_available() and not plain else None
-        self._is_busy = False
+        self._is_busy = self._is_full = False
         self._woke = 0.0
         self.unsent = 0  # datagrams that the system did not take
 
@@ -94,8 +94,10 @@ class UdpPort:
             return 0
 
     async def readable(self) -> None:
-        """Wait until a datagram is there; on a busy port, until some may have gathered."""
-        if self._is_busy:
+        """Wait until a datagram is there; on a busy port, until some may have gathered; after a full burst, not at all."""
+        if self._is_full:
+            await trio.lowlevel.checkpoint()
+        elif self._is_busy:
             await trio.sleep(LINGER)
         else:
             await trio.lowlevel.wait_readable(self._socket)
@@ -109,6 +111,7 @@ class UdpPort:
     def took(self, count: int) -> None:
         """Note how much was there, which tells whether the port is busy."""
         now = trio.current_time()
+        self._is_full = count == BURST
         self._is_busy = count >= BUSY or (count > 0 and now - self._woke < RUSH)
         self._woke = now
 

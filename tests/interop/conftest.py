@@ -12,6 +12,8 @@ from tests.interop.programs import Fleet, Program, direct, fleet, serve
 
 TONE = 440
 OTHER_TONE = 1000
+NEAR = 25.0
+"""Hertz by which a tone may be off: a browser stretches sound by some per cent while its jitter buffer settles. The tones are 560 apart."""
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.interop.browser import Visit
-from tests.interop.conftest import OTHER_TONE, TONE, Programs
+from tests.interop.conftest import NEAR, OTHER_TONE, TONE, Programs
 
 pytestmark = pytest.mark.chromium
-
-RESOLUTION = 3.0
-"""Hertz between two bins of the page's spectrum."""
 
 IN_FLIGHT = 3
 """Packets that may be on their way at the moment of counting."""
@@ -27,14 +24,14 @@ def test_a_tone_in_the_microphone_comes_back_through_the_relay(
     fleet = programs.fleet()
     page = visit(fleet.transceivers[0].address, tone=tone)
     page.call()
-    assert page.loudest_frequency() == pytest.approx(tone, abs=RESOLUTION)
+    assert page.loudest_frequency() == pytest.approx(tone, abs=NEAR)
     assert page.stats()["path"] == fleet.relay_address
 
 
 def test_the_program_of_make_serve_echoes_a_tone(programs: Programs, visit: Callable[..., Visit]) -> None:
     page = visit(programs.serve().address)
     page.call()
-    assert page.loudest_frequency() == pytest.approx(TONE, abs=RESOLUTION)
+    assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
 
 
 def test_serve_says_where_its_page_is_in_its_last_line(programs: Programs) -> None:
@@ -118,7 +115,7 @@ def test_the_same_page_calls_again_after_its_call_has_ended(programs: Programs, 
     page.call()
     page.hang_up()
     page.call()
-    assert page.loudest_frequency() == pytest.approx(TONE, abs=RESOLUTION)
+    assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
 
 
 def test_a_refusal_is_shown_with_its_reason(programs: Programs, visit: Callable[..., Visit]) -> None:

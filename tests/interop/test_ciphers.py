@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.interop.browser import Visit
-from tests.interop.conftest import TONE, Programs
+from tests.interop.conftest import NEAR, TONE, Programs
 
 pytestmark = pytest.mark.chromium
 
@@ -28,7 +28,7 @@ def test_chromium_agrees_on_each_profile_in_each_role(
     page.call()
     stats = page.stats()
     assert (stats["dtls"], stats["dtlsRole"], stats["srtp"]) == ("DTLS 1.2", chromiums, CIPHERS[profile])
-    assert page.loudest_frequency() == pytest.approx(TONE, abs=3)
+    assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
 
 
 def test_as_server_we_choose_by_our_own_order(programs: Programs, visit: Callable[..., Visit]) -> None:

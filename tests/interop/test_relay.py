@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.interop.browser import Visit
-from tests.interop.conftest import OTHER_TONE, TONE, Programs
+from tests.interop.conftest import NEAR, OTHER_TONE, TONE, Programs
 
 pytestmark = pytest.mark.chromium
 
@@ -25,7 +25,7 @@ def test_a_killed_relay_that_comes_back_carries_the_same_call_without_new_signal
     fleet.relay.restart()
     before = page.stats()["received"]
     page.until(lambda stats: stats["received"] > before + 10, within=NEXT_CHECK + MARGIN)
-    assert page.loudest_frequency() == pytest.approx(TONE, abs=3)
+    assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
     assert page.requests == ["POST"]
     assert page.text("state") == "connected"
 
@@ -40,7 +40,7 @@ def test_a_long_outage_is_shown_and_overcome_by_an_ice_restart(programs: Program
     page.await_state("connected")
     before = page.stats()["received"]
     page.until(lambda stats: stats["received"] > before + 10, within=NEXT_CHECK + MARGIN)
-    assert page.loudest_frequency() == pytest.approx(TONE, abs=3)
+    assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
     assert "PATCH" in page.requests
 
 
@@ -57,7 +57,7 @@ def test_an_ice_restart_keeps_the_call_and_loses_nothing(programs: Programs, vis
     assert page.evaluate(PATH_UFRAG) == credentials(page)[0]  # and the packets go by the new ones
     assert (after["lost"], after["srtp"], after["path"]) == (0, before["srtp"], fleet.relay_address)
     assert page.requests == ["POST", "PATCH"]
-    assert page.loudest_frequency() == pytest.approx(TONE, abs=3)
+    assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
 
 
 def test_a_restart_of_a_call_that_the_server_has_not_ends_it(programs: Programs, visit: Callable[..., Visit]) -> None:
@@ -78,7 +78,7 @@ def test_two_calls_at_once_land_on_the_transceivers_that_answered_them(
     low.call()
     high.call()
     for page, tone in [(high, OTHER_TONE), (low, TONE)]:
-        assert page.loudest_frequency() == pytest.approx(tone, abs=3)
+        assert page.loudest_frequency() == pytest.approx(tone, abs=NEAR)
         assert page.stats()["path"] == fleet.relay_address
         assert page.stats()["lost"] == 0
     fleet.transceivers[0].stop()

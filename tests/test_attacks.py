@@ -1,6 +1,6 @@
 """Attacks on a call as its endpoint sees them, named after what they try. Deeper ones stand beside their layer.
 
-The numbers are those of the list of attacks in docs/explanation/threats.md.
+The numbers are those of the list of attacks in docs/status.md.
 """
 
 import logging

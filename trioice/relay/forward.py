@@ -8,11 +8,12 @@ STUN above all, goes through the core, which tells the `Shortcut` of every flow 
 
 import ctypes
 from array import array
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import trio
 
-from trioice.mmsg import BURST, DATAGRAM, NAME, WORDS
+from trioice.mmsg import BURST, DATAGRAM, NAME, WORDS, Mmsg
 from trioice.ports import Port, UdpPort
 from trioice.relay.core import RelayCore
 from trioice.relay.directory import Directory
@@ -26,26 +27,19 @@ LAST_OF_STUN: Final = 3
 """First octets up to this are STUN's (RFC 7983), and for the core."""
 
 
-async def forward_clients(core: RelayCore, public: Port, inner: Port, outbox: Outbox) -> None:
-    """Take what clients send to `public`, and send it on through `inner`; `outbox` is the core's inner one."""
-    while True:
-        await public.readable()
-        now = trio.current_time()
-        for datagram, source in public.receive():
-            core.receive(datagram, source, now)
-        if outbox:
-            inner.send(outbox)
+Take = Callable[[bytes, Address, float], None]
+"""A verb of the core that takes a datagram: `RelayCore.receive` for clients', `RelayCore.returned` for transceivers'."""
 
 
-async def forward_transceivers(core: RelayCore, public: Port, inner: Port, outbox: Outbox) -> None:
-    """Take what transceivers send to `inner`, and send it on through `public`; `outbox` is the core's outer one."""
+async def forward(port: Port, take: Take, outbox: Outbox, other: Port) -> None:
+    """Give the core what comes to `port`, and send what it wants sent through the `other`, for ever."""
     while True:
-        await inner.readable()
+        await port.readable()
         now = trio.current_time()
-        for datagram, source in inner.receive():
-            core.returned(datagram, source, now)
+        for datagram, source in port.receive():
+            take(datagram, source, now)
         if outbox:
-            public.send(outbox)
+            other.send(outbox)
 
 
 async def forget_the_idle(core: RelayCore, shortcut: "Shortcut | None") -> None:
@@ -108,32 +102,29 @@ class Shortcut:
         return clients
 
     async def forward_clients(self, outbox: Outbox) -> None:
-        """The fast `forward_clients`."""
-        while True:
-            await self._public.readable()
-            count = self._from_clients.fill()
-            self._public.took(count)
-            slow = self._clients(count)
-            now = trio.current_time()
-            for index in slow:
-                datagram, source = self._from_clients.taken(index)
-                self._core.receive(datagram, source, now)
-            if outbox:
-                self._inner.send(outbox)
+        """Carry what clients send, for ever; `outbox` is the core's inner one."""
+        await self._forward(self._public, self._from_clients, self._clients, self._core.receive, outbox, self._inner)
 
     async def forward_transceivers(self, outbox: Outbox) -> None:
-        """The fast `forward_transceivers`."""
+        """Carry what transceivers send, for ever; `outbox` is the core's outer one."""
+        take = self._core.returned
+        await self._forward(self._inner, self._from_transceivers, self._transceivers, take, outbox, self._public)
+
+    async def _forward(
+        self, port: UdpPort, mmsg: Mmsg, carry: Callable[[int], list[int]], take: Take, outbox: Outbox, other: UdpPort
+    ) -> None:
+        """The fast `forward`: what `carry` does not carry is given to the core."""
         while True:
-            await self._inner.readable()
-            count = self._from_transceivers.fill()
-            self._inner.took(count)
-            slow = self._transceivers(count)
+            await port.readable()
+            count = mmsg.fill()
+            port.took(count)
+            left = carry(count)
             now = trio.current_time()
-            for index in slow:
-                datagram, source = self._from_transceivers.taken(index)
-                self._core.returned(datagram, source, now)
+            for index in left:
+                datagram, source = mmsg.taken(index)
+                take(datagram, source, now)
             if outbox:
-                self._public.send(outbox)
+                other.send(outbox)
 
     def _clients(self, count: int) -> list[int]:
         """Send on what belongs to known flows; which of the datagrams do not."""

@@ -8,7 +8,7 @@ from trioice.metrics import Sample
 from trioice.ports import Port, UdpPort, transport_address
 from trioice.relay.core import RelayCore
 from trioice.relay.directory import Directory
-from trioice.relay.forward import Shortcut, forget_the_idle, forward_clients, forward_transceivers
+from trioice.relay.forward import Shortcut, forget_the_idle, forward
 from trioice.relay.token import TokenKeys
 from trioice.sansio import Address, Outbox
 
@@ -51,8 +51,8 @@ class Relay:
                 nursery.start_soon(shortcut.forward_clients, self._to_inner)
                 nursery.start_soon(shortcut.forward_transceivers, self._to_outer)
             else:
-                nursery.start_soon(forward_clients, core, self._public, self._inner, self._to_inner)
-                nursery.start_soon(forward_transceivers, core, self._public, self._inner, self._to_outer)
+                nursery.start_soon(forward, self._public, core.receive, self._to_inner, self._inner)
+                nursery.start_soon(forward, self._inner, core.returned, self._to_outer, self._public)
             nursery.start_soon(forget_the_idle, core, shortcut)
             task_status.started()
 

@@ -242,6 +242,22 @@ def test_a_check_replayed_from_another_source_opens_no_path(ladder: Play) -> Non
     ladder.answers()
 
 
+def test_a_check_seen_before_selects_no_path_that_was_forgotten(ladder: Play) -> None:
+    ladder.receives(seen := check(CONTROLLING, NOMINATE))
+    ladder.answers()
+    ladder.announces(PathProven(PEER))
+    ladder.announces(PathSelected(PEER))
+    ladder.waits_until(20)
+    ladder.proves(source=ELSEWHERE)
+    ladder.waits_until(1000)
+    ladder.announces(PathForgotten(PEER))
+    ladder.announces(PathSelected(ELSEWHERE))
+    ladder.receives(seen)
+    ladder.answers()
+    ladder.silent()
+    assert ladder.ice.selected == ELSEWHERE
+
+
 def test_after_a_restart_the_old_credentials_serve_until_the_new_ones_are_used(ladder: Play) -> None:
     ladder.proves()
     ladder.does(ladder.ice.restart, NEXT)

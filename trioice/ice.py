@@ -199,7 +199,7 @@ class IceLite:
         )
         if not seen:
             self._prove(source, now)
-        if message.get(stun.USE_CANDIDATE) is not None and source != self.selected:
+        if message.get(stun.USE_CANDIDATE) is not None and source in self.paths and source != self.selected:
             self._select(source)
 
     def _answer(

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import trio
 
-from trioice.ports import Port
+from trioice.ports import Burst, Port
 from trioice.sansio import Address, Outbox
 
 
@@ -17,7 +17,7 @@ class Drivable(Protocol):
         """When `expire` wants to be called."""
 
     def receive(self, datagram: bytes, source: Address, now: float) -> object:
-        """Take one datagram."""
+        """Take one datagram. A machine that has `receive_burst` is given many at once."""
 
     def expire(self, now: float) -> None:
         """Do what is due."""
@@ -41,6 +41,7 @@ class Driver:
         self._port = port
         self._outbox = outbox
         self._react = react
+        self._receive_burst: Callable[[Burst, float], None] = getattr(machine, "receive_burst", self._receive_each)
         self._wait: trio.CancelScope | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -71,13 +72,16 @@ class Driver:
         self._wait = None
         machine, outbox = self._machine, self._outbox
         now = trio.current_time()
-        for datagram, source in self._port.receive():
-            machine.receive(datagram, source, now)
+        self._receive_burst(self._port.receive(), now)
         if machine.deadline <= now:
             machine.expire(now)
         self._react(now)
         if outbox:
             self._port.send(outbox)
+
+    def _receive_each(self, burst: Burst, now: float) -> None:
+        for datagram, source in burst:
+            self._machine.receive(datagram, source, now)
 
     def flush(self) -> None:
         """Send what a verb said, and wake earlier if it brought the deadline nearer. Does not wait.

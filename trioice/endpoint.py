@@ -8,11 +8,12 @@ keys fit takes it; nobody loses a packet.
 
 import enum
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 import attrs
 
-from trioice import stun
+from trioice import srtp, stun
 from trioice.agenda import Agenda
 from trioice.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from trioice.ice import Credentials, PathForgotten, PathProven
@@ -57,7 +58,9 @@ class Endpoint:
         self.sessions: dict[Session, _Admitted] = {}
         self._by_ufrag: dict[bytes, Session] = {}
         self._by_source: dict[Address, list[Session]] = {}
+        self._sole: dict[Address, Session] = {}  # the same, of sources that one session claims: nearly all of them
         self._agenda: Agenda[Session] = Agenda()
+        self._room = srtp.Room()
         self._outbox = outbox
         self._media = media
         self._events = events
@@ -72,7 +75,7 @@ class Endpoint:
         self._claim(config.credentials.ufrag)
         ufrag = config.credentials.ufrag
         events: list[Event] = []
-        session = Session(config, outbox=self._outbox, events=events, now=now)
+        session = Session(config, outbox=self._outbox, events=events, now=now, room=self._room)
         self.sessions[session] = _Admitted(events, [ufrag])
         self._by_ufrag[ufrag.encode()] = session
         self._agenda.set(session, session.deadline)
@@ -110,6 +113,25 @@ class Endpoint:
             for session in sessions.copy():
                 self._deliver(session, datagram, source, now)
 
+    def receive_burst(self, burst: Iterable[tuple[bytes, Address]], now: float) -> None:
+        """Take many datagrams, each with its source: the same as `receive` of one after the other, at less cost for media."""
+        sole, media = self._sole, self._media
+        for datagram, source in burst:
+            session = sole.get(source)
+            if session is None or not 128 <= (datagram[0] if datagram else 0) <= 191:
+                self.receive(datagram, source, now)
+                continue
+            try:
+                packet = session.receive_media(datagram, source, now)
+            except Exception as error:  # noqa: BLE001 - a session is a fault boundary
+                self._break(session, error, now)
+                packet = None
+            if packet is not None:
+                # Media brings no deadline nearer, so the agenda need not hear of it.
+                media.append((session, packet))
+            if packet is None or session.events:
+                self._settle(session, now)
+
     def expire(self, now: float) -> None:
         """Do what is due in each session."""
         for session in self._agenda.due(now):
@@ -143,10 +165,7 @@ class Endpoint:
             self._break(session, error, now)
             packet = None
         if packet is not None:
-            # Media brings no deadline nearer, so the agenda need not hear of it.
             self._media.append((session, packet))
-            if not self.sessions[session].events:
-                return
         self._settle(session, now)
 
     def _settle(self, session: Session, now: float) -> None:
@@ -160,6 +179,7 @@ class Endpoint:
                     if len(claimants) < CLAIMANTS:
                         claimants.append(session)
                         admitted.sources.add(source)
+                        self._note_sole(source, claimants)
                 case PathForgotten(source):
                     self._disclaim(session, admitted, source)
                 case Failed() | Closed():
@@ -193,8 +213,15 @@ class Endpoint:
             admitted.sources.remove(source)
             claimants = self._by_source[source]
             claimants.remove(session)
+            self._note_sole(source, claimants)
             if not claimants:
                 del self._by_source[source]
+
+    def _note_sole(self, source: Address, claimants: list[Session]) -> None:
+        if len(claimants) == 1:
+            self._sole[source] = claimants[0]
+        else:
+            self._sole.pop(source, None)
 
     def _claim(self, ufrag: str) -> None:
         if self.has_ufrag(ufrag):

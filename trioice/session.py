@@ -67,9 +67,39 @@ class Drop(enum.Enum):
 
 
 class Session:
-    """One peer. A machine (`trioice.sansio.Machine`); `receive` returns the plain RTP packet that a datagram held."""
+    """One peer. A machine (`trioice.sansio.Machine`); `receive` returns the plain RTP packet that a datagram held.
 
-    def __init__(self, config: SessionConfig, *, outbox: Outbox, events: list[Event], now: float) -> None:
+    `room` is memory for SRTP to work in, which sessions of one thread may share.
+    """
+
+    __slots__ = (
+        "_connect_by",
+        "_inbox",
+        "_outbox",
+        "_receiver",
+        "_reports",
+        "_room",
+        "_sender",
+        "_to",
+        "config",
+        "connected",
+        "dropped",
+        "dtls",
+        "ended",
+        "events",
+        "ice",
+        "rtp",
+    )
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        *,
+        outbox: Outbox,
+        events: list[Event],
+        now: float,
+        room: srtp.Room | None = None,
+    ) -> None:
         self.config = config
         self.dropped: Counter[Drop] = Counter()
         self.connected = False
@@ -78,8 +108,10 @@ class Session:
             config.credentials, transport_address=config.transport_address, outbox=outbox, events=events, now=now
         )
         self._outbox = outbox
-        self._events = events
+        self.events = events
+        self._to: Address | None = None  # where ICE says that we send
         self._connect_by = NEVER
+        self._room = room
         self._inbox: list[bytes] = []  # DTLS application data; nothing reads it until there are data channels
         self.dtls: dtls.DtlsClient | dtls.DtlsServer | None = None
         self._receiver: srtp.SrtpReceiver | None = None
@@ -108,10 +140,13 @@ class Session:
         """Take a datagram from anywhere; the plain RTP packet that it held, if it did."""
         first = datagram[0] if datagram else 256
         if 128 <= first <= 191:
-            return self._media(datagram, source, now)
+            if source in self.ice.paths:  # ended sessions have none
+                return self.receive_media(datagram, source, now)
+            self.dropped[Drop.UNPROVEN_SOURCE] += 1
+            return None
         if self.ended:
             return None
-        mark = len(self._events)
+        mark = len(self.events)
         if first <= 3:
             checks = self.ice.checks
             self.ice.receive(datagram, source, now)
@@ -126,20 +161,46 @@ class Session:
                 self._inbox.clear()
         else:
             self.dropped[Drop.UNKNOWN_FIRST_OCTET] += 1
-        if len(self._events) > mark:
+        if len(self.events) > mark:
             self._notice(mark, now)
         return None
+
+    def receive_media(self, datagram: bytes, source: Address, now: float) -> bytes | None:
+        """Take a datagram of SRTP or SRTCP from a path of this session; else as `receive`."""
+        receiver = self._receiver
+        if receiver is None:
+            self.dropped[Drop.BEFORE_KEYS] += 1
+            return None
+        if rtp.is_rtcp(datagram):
+            report = receiver.unprotect_rtcp(datagram)
+            if report is not None:
+                mark = len(self.events)
+                self.rtp.receive(report, source, now)
+                self._notice(mark, now)
+            return None
+        packet = receiver.unprotect(datagram)
+        if packet is None:
+            return None
+        is_newer = self.rtp.hear(packet, now)
+        if is_newer is None:
+            return None
+        if is_newer and source is not self._to and source != self._to:
+            # Only what is newer than all before: a straggler, or a packet replayed, must not take the path back.
+            mark = len(self.events)
+            self.ice.follow(source, now)
+            self._notice(mark, now)
+        return packet
 
     def expire(self, now: float) -> None:
         """Do what is due in each layer."""
         if self.ended:
             return
-        mark = len(self._events)
+        mark = len(self.events)
         self.ice.expire(now)
         if self.dtls is not None:
             self.dtls.expire(now)
         if now >= self._connect_by:
-            self._events.append(Failed(RemoteProtocolError(Misbehaviour.HANDSHAKE_TIMEOUT, f"in {SETUP:.0f} s")))
+            self.events.append(Failed(RemoteProtocolError(Misbehaviour.HANDSHAKE_TIMEOUT, f"in {SETUP:.0f} s")))
         self._notice(mark, now)
         if self.connected:
             self.rtp.expire(now)
@@ -171,12 +232,12 @@ class Session:
 
         Raises LocalProtocolError where it is no RTP packet of the session's own SSRC.
         """
-        to = self.ice.selected
-        if self._sender is None or to is None:
+        to, sender = self._to, self._sender
+        if sender is None or to is None:
             self.dropped[Drop.UNSENT] += 1
             return
         self.rtp.sent(packet, now)  # first, as it may raise
-        protected = self._sender.protect(packet)
+        protected = sender.protect(packet)
         if protected is not None:
             self._outbox.append((protected, to))
 
@@ -199,36 +260,10 @@ class Session:
         }
         return stats
 
-    def _media(self, datagram: bytes, source: Address, now: float) -> bytes | None:
-        if source not in self.ice.paths:  # ended sessions have none
-            self.dropped[Drop.UNPROVEN_SOURCE] += 1
-            return None
-        receiver = self._receiver
-        if receiver is None:
-            self.dropped[Drop.BEFORE_KEYS] += 1
-            return None
-        if rtp.is_rtcp(datagram):
-            packet = receiver.unprotect_rtcp(datagram)
-            if packet is not None:
-                mark = len(self._events)
-                self.rtp.receive(packet, source, now)
-                self._notice(mark, now)
-            return None
-        packet = receiver.unprotect(datagram)
-        if packet is None:
-            return None
-        newest = self.rtp.newest
-        packet = self.rtp.receive(packet, source, now)
-        if source != self.ice.selected and self.rtp.newest != newest:
-            # Only what is newer than all before: a straggler, or a packet replayed, must not take the path back.
-            mark = len(self._events)
-            self.ice.follow(source, now)
-            self._notice(mark, now)
-        return packet
-
     def _notice(self, mark: int, now: float) -> None:
         """React to what the layers announced since `mark`; the events stay where they are, for our owner."""
-        for event in self._events[mark:]:
+        self._to = self.ice.selected
+        for event in self.events[mark:]:
             match event:
                 case PathProven(source):
                     if self.dtls is None:
@@ -256,7 +291,7 @@ class Session:
             peer=peer,
             outbox=self._outbox,
             inbox=self._inbox,
-            events=self._events,
+            events=self.events,
             allowance=HANDSHAKE_GRACE,
         )
         self._connect_by = now + SETUP
@@ -270,14 +305,14 @@ class Session:
         material = self.dtls.export(srtp.EXTRACTOR, srtp.material_length(profile))
         client, server = srtp.split(profile, material)
         ours, theirs = (client, server) if self.config.dtls_role == "client" else (server, client)
-        self._sender = srtp.sender(profile, ours, engine=self.config.engine)
-        self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine)
+        self._sender = srtp.sender(profile, ours, engine=self.config.engine, room=self._room)
+        self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine, room=self._room)
         self.connected = True
         self.dtls.allowance = self._connect_by = NEVER
         self.rtp.start(now)
 
     def _send_reports(self) -> None:
-        to = self.ice.selected
+        to = self._to
         for report, _ in self._reports:
             if self._sender is not None and to is not None:
                 protected = self._sender.protect_rtcp(report)
@@ -289,3 +324,4 @@ class Session:
         self.ended = True
         self.connected = False
         self.ice.close(now)  # without paths nothing comes in, and nothing goes out
+        self._to = None

@@ -37,7 +37,11 @@ class Engine:
 ENGINES: Final = [
     Engine("plain", lambda p, m: sender(p, m, engine="plain"), lambda p, m: receiver(p, m, engine="plain")),
     Engine("libsrtp", lambda p, m: sender(p, m, engine="libsrtp"), lambda p, m: receiver(p, m, engine="libsrtp")),
-    Engine("public", lambda p, m: LibsrtpSender(p, m, public_road), lambda p, m: LibsrtpReceiver(p, m, public_road)),
+    Engine(
+        "public",
+        lambda p, m: LibsrtpSender(p, m, road=public_road()),
+        lambda p, m: LibsrtpReceiver(p, m, road=public_road()),
+    ),
 ]
 
 

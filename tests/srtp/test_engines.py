@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from tests.srtp.packets import ENGINES, SSRC, Engine, flipped, master, protected, rtcp, rtp
 from trioice.sequence import MAXIMUM_INDEX, extend
-from trioice.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, PROFILES, STREAMS, WINDOW, Drop, Profile, SrtpState
+from trioice.srtp import (
+    AEAD_AES_128_GCM,
+    PROFILES,
+    STREAMS,
+    WINDOW,
+    Drop,
+    Profile,
+    Room,
+    SrtpState,
+    receiver,
+    sender,
+)
 from trioice.srtp.plain import PlainReceiver, PlainSender
 from trioice.srtp.streams import LONGEST, LONGEST_PLAIN, REPORT_WINDOW, guess_index
 
@@ -206,10 +217,9 @@ def test_truncated_packets_are_dropped_and_counted(engine: Engine, profile: Prof
     report = out.protect_rtcp(rtcp()) or b""
     for length in range(len(packet)):
         assert into.unprotect(packet[:length]) is None
-        assert into.unprotect_burst([bytearray(packet)], [length]) == [0]
     for length in range(len(report)):
         assert into.unprotect_rtcp(report[:length]) is None
-    assert sum(into.dropped.values()) == 2 * len(packet) + len(report)
+    assert sum(into.dropped.values()) == len(packet) + len(report)
     assert into.dropped.keys() <= {Drop.MALFORMED, Drop.FORGED, Drop.UNENCRYPTED}
     assert into.unprotect(packet)
 
@@ -225,11 +235,9 @@ def test_no_octets_raise(engine: Engine, profile: Profile, seed: int) -> None:
         packet = bytes(octets)
         assert into.unprotect(packet) is None
         assert into.unprotect_rtcp(packet) is None
-        assert into.unprotect_burst([octets], [length]) == [0]
         out.protect(packet)
         out.protect_rtcp(packet)
-        out.protect_burst([octets], [length])
-    assert sum(into.dropped.values()) == 1200
+    assert sum(into.dropped.values()) == 800
 
 
 @pytest.mark.parametrize(
@@ -323,51 +331,32 @@ def test_the_last_index_is_the_end(profile: Profile) -> None:
     assert into.dropped == Counter({Drop.REPLAYED: 1})
 
 
-# -- Bursts -------------------------------------------------------------------------------------------------------------
+# -- A room for all --------------------------------------------------------------------------------------------------
 
 
-def test_a_burst_is_the_packets_one_by_one(engine: Engine, profile: Profile) -> None:
+def test_transforms_that_share_a_room_do_as_those_with_a_room_each(profile: Profile) -> None:
     rng = random.Random(3)
-    packets = [
-        rtp(rng.randrange(65500, 65600), rng.randrange(20), rng.randbytes(rng.randrange(90))) for _ in range(400)
+    room = Room()
+    shared = [
+        (sender(profile, master(profile, n), room=room), receiver(profile, master(profile, n), room=room))
+        for n in range(5)
     ]
-    packets += [b"", b"\x80", bytes(30), *packets[:20]]
-    alone, burst = engine.sender(profile, master(profile)), engine.sender(profile, master(profile))
-    buffers = [bytearray(packet) + bytearray(profile.tag_length) for packet in packets]
-    lengths = burst.protect_burst(buffers, [len(packet) for packet in packets])
-    sealed = [alone.protect(packet) for packet in packets]
-    assert [bytes(b[:n]) or None for b, n in zip(buffers, lengths, strict=True)] == sealed
-    assert burst.dropped == alone.dropped
-    assert burst.export() == alone.export()
-
-    arriving = [flipped(packet) if rng.random() < 0.1 else packet for packet in sealed if packet]
-    rng.shuffle(arriving)
-    one, many = engine.receiver(profile, master(profile)), engine.receiver(profile, master(profile))
-    buffers = [bytearray(packet) + bytearray(rng.randbytes(3)) for packet in arriving]
-    lengths = many.unprotect_burst(buffers, [len(packet) for packet in arriving])
-    assert [bytes(b[:n]) or None for b, n in zip(buffers, lengths, strict=True)] == [one.unprotect(p) for p in arriving]
-    assert many.dropped == one.dropped
-    assert many.export() == one.export()
-
-
-def test_a_burst_buffer_without_room_for_the_tag_is_refused(engine: Engine) -> None:
-    out = engine.sender(AES128_CM_SHA1_80, master(AES128_CM_SHA1_80))
-    packet = rtp(1)
-    assert out.protect_burst([bytearray(packet) + bytearray(9)], [len(packet)]) == [0]
-    assert out.protect_burst([bytearray(packet)], [len(packet) + 1]) == [0]
-    assert out.protect_burst([bytearray(packet)], [-1]) == [0]
-    assert out.dropped == {Drop.MALFORMED: 3}
-    room = bytearray(packet) + bytearray(10) + bytearray(b"canary")
-    assert out.protect_burst([room], [len(packet)]) == [len(packet) + 10]
-    assert room.endswith(b"canary")
-
-
-def test_a_length_outside_its_buffer_is_refused(engine: Engine) -> None:
-    out, into = engine.sender(PROFILE, master(PROFILE)), engine.receiver(PROFILE, master(PROFILE))
-    [packet] = protected(out, [1])
-    for length in (-1, len(packet) + 1, LONGEST):
-        assert into.unprotect_burst([bytearray(packet)], [length]) == [0]
-    assert into.dropped == {Drop.MALFORMED: 3}
+    apart = [(sender(profile, master(profile, n)), receiver(profile, master(profile, n))) for n in range(5)]
+    for count in range(400):
+        number = rng.randrange(5)
+        packet = rtp(rng.randrange(65500, 65600), rng.randrange(4), rng.randbytes(rng.randrange(900)))
+        sealed = shared[number][0].protect(packet)
+        assert sealed == apart[number][0].protect(packet)
+        if sealed is not None:
+            if rng.random() < 0.2:
+                sealed = flipped(sealed)
+            assert shared[number][1].unprotect(sealed) == apart[number][1].unprotect(sealed)
+        if count % 10 == 0:
+            report = shared[number][0].protect_rtcp(rtcp())
+            assert report is not None
+            assert shared[number][1].unprotect_rtcp(report) == rtcp()
+    for (out, into), (out_apart, into_apart) in zip(shared, apart, strict=True):
+        assert (out.dropped, into.dropped) == (out_apart.dropped, into_apart.dropped)
 
 
 def test_profiles_are_preferred_cheapest_first() -> None:

@@ -49,11 +49,13 @@ class Reception:
         """Count a packet with `octets` of payload; tells whether it is newer than all before."""
         self.packets += 1
         self.octets += octets
-        index = extend(sequence, self.highest)
-        if index <= self.highest:
-            if index < self._base:
-                self._base = index  # the first to arrive was not the first sent
-            return False
+        index = self.highest + 1
+        if sequence != index & 0xFFFF:  # seldom
+            index = extend(sequence, self.highest)
+            if index <= self.highest:
+                if index < self._base:
+                    self._base = index  # the first to arrive was not the first sent
+                return False
         self.highest = index
         # RFC 3550, 6.4.1: the difference of two packets' spacing on arrival and on sending. Timestamps roll over too.
         spacing = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000

@@ -24,7 +24,7 @@ import attrs
 
 from trioice.errors import LocalProtocolError
 from trioice.rtp import rtcp
-from trioice.rtp.header import is_rtcp, read
+from trioice.rtp.header import HEADER, is_rtcp, read
 from trioice.rtp.reception import Reception
 from trioice.rtp.rtcp import (
     CNAME,
@@ -91,6 +91,36 @@ class RtpSession:
     `epoch` is wall time minus the clock that `now` comes from, in seconds. `peer` is where reports are addressed to.
     """
 
+    __slots__ = (
+        "_clock_rate",
+        "_closed",
+        "_current",
+        "_description",
+        "_entropy",
+        "_epoch",
+        "_events",
+        "_hearing",
+        "_left",
+        "_nacks",
+        "_octets",
+        "_outbox",
+        "_packets",
+        "_packets_before",
+        "_plis",
+        "_remote",
+        "_reports_received",
+        "_reports_sent",
+        "_rtt",
+        "_sent",
+        "_sent_at",
+        "_sources",
+        "_ssrc",
+        "_ssrc_octets",
+        "dropped",
+        "peer",
+        "report_at",
+    )
+
     def __init__(
         self,
         *,
@@ -106,17 +136,17 @@ class RtpSession:
         self.peer = peer
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
-        self.newest = 0
-        """Changes with each packet that is newer than all before it of its SSRC, and with no other."""
         self._ssrc, self._clock_rate, self._epoch, self._entropy = ssrc, clock_rate, epoch, entropy
+        self._ssrc_octets = ssrc.to_bytes(4, "big")
         self._description = SourceDescription(((ssrc, ((CNAME, cname.encode()),)),))
         self._outbox, self._events = outbox, events
         self._closed = False
         self._sources: dict[int, Reception] = {}
-        self._current: Reception | None = None  # the source heard last
+        self._hearing = -1  # the SSRC heard last, or none any more; and what was heard
+        self._current: Reception | None = None
         self._left = (0, 0, 0)  # packets, octets and losses of sources that said BYE
-        self._packets = self._octets = 0  # what we sent; then the last packet's timestamp, and when it went
-        self._timestamp, self._sent_at = 0, 0.0
+        self._packets = self._octets = 0  # what we sent; then the last packet, and when it went
+        self._sent, self._sent_at = b"", 0.0
         self._packets_before = (0, 0)  # `_packets` at the report before the last, and at the last
         self._remote: ReportBlock | None = None
         self._rtt: float | None = None
@@ -134,16 +164,26 @@ class RtpSession:
 
     def receive(self, datagram: bytes, source: Address, now: float) -> bytes | None:
         """Take a plain packet: RTP is counted and returned, RTCP ends here."""
+        if not is_rtcp(datagram):
+            return None if self.hear(datagram, now) is None else datagram
+        if not self._closed:
+            self._reports(datagram, now)
+        return None
+
+    def hear(self, packet: bytes, now: float) -> bool | None:
+        """Count a plain RTP packet: True if it is newer than all before it of its SSRC, None if it is refused."""
         if self._closed:
             return None
-        if is_rtcp(datagram):
-            self._reports(datagram, now)
-            return None
-        header = read(datagram)
+        header = read(packet)
         if header is None:
             self.dropped[Drop.MALFORMED] += 1
             return None
         _, _, sequence, timestamp, ssrc, start, end = header
+        reception = self._current if ssrc == self._hearing else self._switch(ssrc, sequence, timestamp, now)
+        return None if reception is None else reception.note(sequence, timestamp, end - start, now)
+
+    def _switch(self, ssrc: int, sequence: int, timestamp: int, now: float) -> Reception | None:
+        """Hear another SSRC than before; None where it is one too many."""
         reception = self._sources.get(ssrc)
         if reception is None:
             if len(self._sources) >= SOURCES:
@@ -151,23 +191,22 @@ class RtpSession:
                 return None
             reception = self._sources[ssrc] = Reception(self._clock_rate, sequence, timestamp, now)
             self.start(now)
-        if reception.note(sequence, timestamp, end - start, now):
-            self.newest += 1
-        self._current = reception
-        return datagram
+        self._hearing, self._current = ssrc, reception
+        return reception
 
     def sent(self, packet: bytes, now: float) -> None:
         """Count a plain RTP packet of ours that went out. LocalProtocolError where it is none, or of another SSRC."""
-        header = read(packet)
-        if header is None or header[4] != self._ssrc:
+        # Without CSRCs, extension and padding, as most are, the header has 12 octets.
+        octets = len(packet) - 12 if packet[:1] == b"\x80" else _payload_length(packet)
+        if octets < 0 or packet[8:12] != self._ssrc_octets:
             raise LocalProtocolError("what was sent is no RTP packet of our SSRC")
         if self._closed:
             return
         if self._packets == 0:
             self.start(now)
         self._packets += 1
-        self._octets += header[6] - header[5]
-        self._timestamp, self._sent_at = header[3], now
+        self._octets += octets
+        self._sent, self._sent_at = packet, now
 
     def expire(self, now: float) -> None:
         """Report, if a report is due."""
@@ -247,6 +286,8 @@ class RtpSession:
             if reception is not None:
                 packets, octets, lost = self._left
                 self._left = packets + reception.packets, octets + reception.octets, lost + reception.packets_lost
+                if ssrc == self._hearing:
+                    self._hearing = -1
                 self._events.append(SourceLeft(ssrc))
 
     # -- RTCP out ---------------------------------------------------------------------------------------------------
@@ -256,7 +297,7 @@ class RtpSession:
         report: SenderReport | ReceiverReport
         if self._packets > self._packets_before[0]:
             # The timestamp that media would have at this very moment (RFC 3550, 6.4.1).
-            timestamp = self._timestamp + int((now - self._sent_at) * self._clock_rate)
+            timestamp = HEADER.unpack_from(self._sent)[3] + int((now - self._sent_at) * self._clock_rate)
             report = SenderReport(
                 ssrc=self._ssrc,
                 ntp=self._ntp(now),
@@ -276,3 +317,9 @@ class RtpSession:
 
     def _draw(self, least: float, most: float) -> float:
         return least + (most - least) * int.from_bytes(self._entropy(2), "big") / 0xFFFF
+
+
+def _payload_length(packet: bytes) -> int:
+    """Octets of payload; below zero for what is no RTP packet."""
+    header = read(packet)
+    return -1 if header is None else header[6] - header[5]

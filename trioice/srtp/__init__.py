@@ -2,6 +2,7 @@
 
 from trioice.srtp.engines import Engine, SrtpReceiver, SrtpSender, receiver, sender
 from trioice.srtp.keys import EXTRACTOR, MasterKey, material_length, split
+from trioice.srtp.libsrtp import Room
 from trioice.srtp.profiles import (
     AEAD_AES_128_GCM,
     AEAD_AES_256_GCM,
@@ -24,6 +25,7 @@ __all__ = [
     "Engine",
     "MasterKey",
     "Profile",
+    "Room",
     "SrtpReceiver",
     "SrtpSender",
     "SrtpState",

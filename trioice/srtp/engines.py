@@ -1,12 +1,12 @@
 """Which engine does SRTP: libsrtp where it is there and can, else our own."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from trioice.errors import LocalProtocolError
 from trioice.srtp import libsrtp
 from trioice.srtp.keys import MasterKey
+from trioice.srtp.libsrtp import Room
 from trioice.srtp.plain import PlainReceiver, PlainSender
 from trioice.srtp.profiles import Profile
 from trioice.srtp.streams import Drop, SrtpState
@@ -28,9 +28,6 @@ class SrtpSender(Protocol):
     def protect_rtcp(self, packet: bytes) -> bytes | None:
         """Protect a compound RTCP packet."""
 
-    def protect_burst(self, buffers: Sequence[bytearray], lengths: Sequence[int]) -> list[int]:
-        """Protect RTP packets in place, each with room for the profile's tag behind it; new lengths, 0 = refused."""
-
     def export(self) -> SrtpState:
         """Write down keys and indices as plain data."""
 
@@ -49,29 +46,37 @@ class SrtpReceiver(Protocol):
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """Give back the compound RTCP packet inside."""
 
-    def unprotect_burst(self, buffers: Sequence[bytearray], lengths: Sequence[int]) -> list[int]:
-        """Unprotect SRTP packets in place; new lengths, 0 = refused. What a refused buffer holds is undefined."""
-
     def export(self) -> SrtpState:
         """Write down keys and indices as plain data."""
 
 
-def sender(profile: Profile, master: MasterKey, state: SrtpState | None = None, engine: Engine = "auto") -> SrtpSender:
+def sender(
+    profile: Profile,
+    master: MasterKey,
+    state: SrtpState | None = None,
+    engine: Engine = "auto",
+    room: Room | None = None,
+) -> SrtpSender:
     """Make the sender of one direction, new or continued from `state`, which only the plain engine can do.
 
-    LocalProtocolError: keys or state do not fit the profile, or libsrtp is asked for what it cannot do.
+    A `room` may be shared by all that one thread uses. LocalProtocolError: keys or state do not fit the profile, or libsrtp is
+    asked for what it cannot do.
     """
     if _takes_libsrtp(profile, state, engine):
-        return libsrtp.LibsrtpSender(profile, master)
+        return libsrtp.LibsrtpSender(profile, master, room)
     return PlainSender(profile, master, state)
 
 
 def receiver(
-    profile: Profile, master: MasterKey, state: SrtpState | None = None, engine: Engine = "auto"
+    profile: Profile,
+    master: MasterKey,
+    state: SrtpState | None = None,
+    engine: Engine = "auto",
+    room: Room | None = None,
 ) -> SrtpReceiver:
     """Make the receiver of one direction, new or continued from `state`; else as `sender`."""
     if _takes_libsrtp(profile, state, engine):
-        return libsrtp.LibsrtpReceiver(profile, master)
+        return libsrtp.LibsrtpReceiver(profile, master, room)
     return PlainReceiver(profile, master, state)
 
 

@@ -13,7 +13,7 @@ private it may change, so both roads are tried at import, and what does not work
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -52,90 +52,124 @@ REFUSALS: Final[Mapping[str, Drop]] = {
 DROPS: Final = {status: REFUSALS[text] for status, text in enumerate(pylibsrtp.ERRORS) if text in REFUSALS}
 
 
+class Room:
+    """Memory to work in, one for all the transforms of a thread: a call's own would have left the caches by its next packet."""
+
+    __slots__ = ("length", "octets", "pointer", "view")
+
+    def __init__(self) -> None:
+        self.octets = bytearray(ROOM)
+        self.view = memoryview(self.octets)
+        self.pointer: Any = None  # what the private binding takes in place of `octets`,
+        self.length: Any = None  # and where it reads and writes a length
+
+
 class LibsrtpSender:
     """Protects one direction's packets; the same meaning as `PlainSender`."""
 
-    def __init__(self, profile: Profile, master: MasterKey, road: "RoadMaker | None" = None) -> None:
+    __slots__ = ("_handle", "_indices", "_master", "_owner", "_profile", "_road", "_room", "dropped")
+
+    def __init__(
+        self, profile: Profile, master: MasterKey, room: Room | None = None, road: "Road | None" = None
+    ) -> None:
         check_state(profile, master, None)
         self.dropped: Counter[Drop] = Counter()
         self._profile, self._master = profile, master
         self._indices = SentIndices(None, self.dropped)
-        self._road = (road or ROADS[profile.number])(_session(profile, master, outbound=True))
-        self._buffer = bytearray(ROOM)
-        self._octets = self._road.octets(self._buffer)
+        self._road = road or ROADS[profile.number]
+        self._room = self._road.furnish(room or Room())
+        self._owner, self._handle = self._road.open(_session(profile, master, outbound=True))
 
     def protect(self, packet: bytes) -> bytes | None:
         """Encrypt and authenticate an RTP packet; None, and a count in `dropped`, where that is refused."""
         if self._indices.use(packet) < 0:
             return None
+        room = self._room
         length = len(packet)
-        self._buffer[:length] = packet
-        length = self._road.protect(self._octets, length)
-        return bytes(self._buffer[:length]) if length > 0 else _refuse(self.dropped, length)
+        room.view[:length] = packet
+        length = self._road.protect(self._handle, room, length)
+        return room.view[:length].tobytes() if length > 0 else _refuse(self.dropped, length)
 
     def protect_rtcp(self, packet: bytes) -> bytes | None:
         """Encrypt and authenticate a compound RTCP packet under its sender's next index."""
         if self._indices.next_report(packet) < 0:
             return None
+        room = self._room
         length = len(packet)
-        self._buffer[:length] = packet
-        length = self._road.protect_rtcp(self._octets, length)
+        room.view[:length] = packet
+        length = self._road.protect_rtcp(self._handle, room, length)
         if length <= 0:
             return _refuse(self.dropped, length)
         # libsrtp counts SRTCP indices itself, from 1, where RFC 3711, 3.4 says 0.
-        index = report_trailer(self._profile, self._buffer, length) ^ ENCRYPTED
+        index = report_trailer(self._profile, room.octets, length) ^ ENCRYPTED
         self._indices.note_report(REPORT_HEADER.unpack_from(packet)[3], index)
-        return bytes(self._buffer[:length])
-
-    def protect_burst(self, buffers: Sequence[bytearray], lengths: Sequence[int]) -> list[int]:
-        """Protect the RTP packets in front of `buffers` in place; their new lengths, 0 where refused."""
-        return [self._protect_in_place(*item) for item in zip(buffers, lengths, strict=True)]
+        return room.view[:length].tobytes()
 
     def export(self) -> SrtpState:
         """Write down keys and indices, to go on from in another process once this one has fallen silent."""
         return self._indices.export(self._profile, self._master)
 
-    def _protect_in_place(self, buffer: bytearray, length: int) -> int:
-        # libsrtp writes the tag behind the packet whatever the buffer's size, so this check guards memory.
-        if not 0 <= length <= len(buffer) - self._profile.tag_length:
-            self.dropped[Drop.MALFORMED] += 1
-            return 0
-        if self._indices.use(bytes(buffer[:length])) < 0:
-            return 0
-        length = self._road.protect(self._road.octets(buffer), length)
-        if length <= 0:
-            _refuse(self.dropped, length)
-            return 0
-        return length
-
 
 class LibsrtpReceiver:
     """Authenticates and decrypts one direction's packets; the same meaning as `PlainReceiver`."""
 
-    def __init__(self, profile: Profile, master: MasterKey, road: "RoadMaker | None" = None) -> None:
+    __slots__ = (
+        "_handle",
+        "_highest",
+        "_highest_reports",
+        "_index",
+        "_master",
+        "_owner",
+        "_profile",
+        "_road",
+        "_room",
+        "_ssrc",
+        "_tag",
+        "dropped",
+    )
+
+    def __init__(
+        self, profile: Profile, master: MasterKey, room: Room | None = None, road: "Road | None" = None
+    ) -> None:
         check_state(profile, master, None)
         self.dropped: Counter[Drop] = Counter()
         self._profile, self._master = profile, master
-        self._highest: dict[int, int] = {}
+        self._tag = profile.tag_length
+        self._highest: dict[int, int] = {}  # of each SSRC,
+        self._ssrc, self._index = -1, -1  # but of the one heard last it stands here
         self._highest_reports: dict[int, int] = {}
-        self._road = (road or ROADS[profile.number])(_session(profile, master, outbound=False))
-        self._buffer = bytearray(ROOM)
-        self._octets = self._road.octets(self._buffer)
+        self._road = road or ROADS[profile.number]
+        self._room = self._road.furnish(room or Room())
+        self._owner, self._handle = self._road.open(_session(profile, master, outbound=False))
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """Give back the RTP packet inside; None, and a count in `dropped`, for what is malformed, forged or not new."""
         length = len(packet)
-        if length > LONGEST:
+        if length > LONGEST or not payload_start(packet, length - self._tag):
             self.dropped[Drop.MALFORMED] += 1
             return None
-        self._buffer[:length] = packet
-        length = self._unprotect(packet, self._octets, length)
-        return bytes(self._buffer[:length]) if length else None
+        _, _, sequence, _, ssrc = HEADER.unpack_from(packet)
+        highest = self._index if ssrc == self._ssrc else self._highest.get(ssrc, -1)
+        if highest < 0 and len(self._highest) >= STREAMS:
+            self.dropped[Drop.TOO_MANY_STREAMS] += 1
+            return None
+        room = self._room
+        room.view[:length] = packet
+        length = self._road.unprotect(self._handle, room, length)
+        if length <= 0:
+            return _refuse(self.dropped, length)
+        index = highest + 1 if sequence == highest + 1 & 0xFFFF else guess_index(sequence, highest)
+        if ssrc != self._ssrc:
+            self._highest = self._noted() | {ssrc: highest}
+            self._ssrc, self._index = ssrc, highest
+        if index > highest:
+            self._index = index
+        return room.view[:length].tobytes()
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """Give back the compound RTCP packet inside; None, and a count in `dropped`, as `unprotect`."""
         length = len(packet)
-        if not 8 + 4 + self._profile.tag_length <= length <= LONGEST or packet[0] >> 6 != 2:
+        if not 8 + 4 + self._tag <= length <= LONGEST or packet[0] >> 6 != 2:
             self.dropped[Drop.MALFORMED] += 1
             return None
         trailer = report_trailer(self._profile, packet, length)
@@ -147,19 +181,13 @@ class LibsrtpReceiver:
         if highest < 0 and len(self._highest_reports) >= STREAMS:
             self.dropped[Drop.TOO_MANY_STREAMS] += 1
             return None
-        self._buffer[:length] = packet
-        length = self._road.unprotect_rtcp(self._octets, length)
+        room = self._room
+        room.view[:length] = packet
+        length = self._road.unprotect_rtcp(self._handle, room, length)
         if length <= 0:
             return _refuse(self.dropped, length)
         self._highest_reports[ssrc] = max(highest, trailer ^ ENCRYPTED)
-        return bytes(self._buffer[:length])
-
-    def unprotect_burst(self, buffers: Sequence[bytearray], lengths: Sequence[int]) -> list[int]:
-        """Unprotect the SRTP packets in front of `buffers` in place; their new lengths, 0 where refused."""
-        return [
-            self._unprotect(buffer, self._road.octets(buffer), length if 0 <= length <= len(buffer) else 0)
-            for buffer, length in zip(buffers, lengths, strict=True)
-        ]
+        return room.view[:length].tobytes()
 
     def export(self) -> SrtpState:
         """Write down keys and indices; what is restored from it refuses every index up to the highest."""
@@ -167,27 +195,13 @@ class LibsrtpReceiver:
             profile=self._profile.number,
             key=self._master.key,
             salt=self._master.salt,
-            rtp=dict(self._highest),
+            rtp=self._noted(),
             rtcp=dict(self._highest_reports),
         )
 
-    def _unprotect(self, packet: bytes | bytearray, octets: Any, length: int) -> int:
-        if length > LONGEST or not payload_start(packet, length - self._profile.tag_length):
-            self.dropped[Drop.MALFORMED] += 1
-            return 0
-        _, _, sequence, _, ssrc = HEADER.unpack_from(packet)
-        highest = self._highest.get(ssrc, -1)
-        if highest < 0 and len(self._highest) >= STREAMS:
-            self.dropped[Drop.TOO_MANY_STREAMS] += 1
-            return 0
-        length = self._road.unprotect(octets, length)
-        if length <= 0:
-            _refuse(self.dropped, length)
-            return 0
-        index = guess_index(sequence, highest)
-        if index > highest:
-            self._highest[ssrc] = index
-        return length
+    def _noted(self) -> dict[int, int]:
+        """The highest index of each SSRC."""
+        return self._highest | {self._ssrc: self._index} if self._highest else {}
 
 
 def _refuse(dropped: Counter[Drop], status: int) -> bytes | None:
@@ -195,45 +209,46 @@ def _refuse(dropped: Counter[Drop], status: int) -> bytes | None:
     return None
 
 
-Verb: TypeAlias = Callable[[Any, int], int]
-"""Works in place on a packet of that length; the new length, or minus libsrtp's status."""
+Verb: TypeAlias = Callable[[Any, Room, int], int]
+"""Works on the packet of that length in the room, given a session's handle; the new length, or minus libsrtp's status."""
 
 
 @attrs.frozen(kw_only=True)
 class Road:
-    """A way to libsrtp's functions for one session. `octets` makes of a buffer what the verbs take."""
+    """A way to libsrtp's functions. `open` gives what keeps a session alive, and what the verbs take; `furnish` readies a room for them."""
 
-    session: pylibsrtp.Session  # owns the memory behind the verbs
-    octets: Callable[[bytearray], Any]
+    name: str
+    open: Callable[[pylibsrtp.Session], tuple[Any, Any]]
+    furnish: Callable[[Room], Room]
     protect: Verb
     protect_rtcp: Verb
     unprotect: Verb
     unprotect_rtcp: Verb
 
 
-RoadMaker: TypeAlias = Callable[[pylibsrtp.Session], Road]
-
-
-def private_road(session: pylibsrtp.Session) -> Road:
+def private_road() -> Road:
     """Go through pylibsrtp's private binding, without a copy."""
     from pylibsrtp._binding import ffi, lib  # here, so that the self-test finds out when it is gone
 
-    handle, written = session._srtp[0], ffi.new("int *")
+    def furnish(room: Room) -> Room:
+        if room.pointer is None:
+            room.pointer, room.length = ffi.from_buffer(room.octets), ffi.new("int *")
+        return room
 
     def verb(function: Any) -> Verb:
-        def run(octets: Any, length: int) -> int:
-            written[0] = length
-            status: int = function(handle, octets, written)
-            if status:
-                return -status
-            now_long: int = written[0]
-            return now_long
+        def run(handle: Any, room: Room, length: int) -> Any:
+            now_long = room.length
+            now_long[0] = length
+            status = function(handle, room.pointer, now_long)
+            return -status if status else now_long[0]
 
         return run
 
     return Road(
-        session=session,
-        octets=ffi.from_buffer,
+        name="private",
+        # Not the whole session: its buffer of 1,500 octets is for the wrapper.
+        open=lambda session: (session._srtp, session._srtp[0]),
+        furnish=furnish,
         protect=verb(lib.srtp_protect),
         protect_rtcp=verb(lib.srtp_protect_rtcp),
         unprotect=verb(lib.srtp_unprotect),
@@ -241,27 +256,28 @@ def private_road(session: pylibsrtp.Session) -> Road:
     )
 
 
-def public_road(session: pylibsrtp.Session) -> Road:
+def public_road() -> Road:
     """Go through pylibsrtp's public wrapper, which copies."""
 
-    def verb(function: Callable[[bytes], bytes]) -> Verb:
-        def run(octets: bytearray, length: int) -> int:
+    def verb(name: str) -> Verb:
+        def run(session: pylibsrtp.Session, room: Room, length: int) -> int:
             try:
-                packet = function(bytes(octets[:length]))
+                packet = getattr(session, name)(bytes(room.octets[:length]))
             except pylibsrtp.Error as error:
                 return -pylibsrtp.ERRORS.index(str(error))
-            octets[: len(packet)] = packet
+            room.octets[: len(packet)] = packet
             return len(packet)
 
         return run
 
     return Road(
-        session=session,
-        octets=lambda buffer: buffer,
-        protect=verb(session.protect),
-        protect_rtcp=verb(session.protect_rtcp),
-        unprotect=verb(session.unprotect),
-        unprotect_rtcp=verb(session.unprotect_rtcp),
+        name="public",
+        open=lambda session: (session, session),
+        furnish=lambda room: room,
+        protect=verb("protect"),
+        protect_rtcp=verb("protect_rtcp"),
+        unprotect=verb("unprotect"),
+        unprotect_rtcp=verb("unprotect_rtcp"),
     )
 
 
@@ -280,26 +296,26 @@ def _session(profile: Profile, master: MasterKey, *, outbound: bool) -> pylibsrt
     return pylibsrtp.Session(policy)
 
 
-def _shortest_road(profile: Profile) -> RoadMaker | None:
+def _shortest_road(profile: Profile) -> Road | None:
     """Find the shortest road on which libsrtp and the plain engine understand each other; None where there is none."""
     master = MasterKey(bytes(range(profile.key_length)), bytes(range(profile.salt_length)))
     packet = HEADER.pack(0x80, 111, 1, 0, 1) + b"self-test"
-    makers: tuple[RoadMaker, ...] = (private_road, public_road)
-    for maker in makers:
+    for build in (private_road, public_road):
         try:
-            sealed = LibsrtpSender(profile, master, maker).protect(packet)
+            road = build()
+            sealed = LibsrtpSender(profile, master, road=road).protect(packet)
             if (
                 sealed is not None
                 and PlainReceiver(profile, master).unprotect(sealed) == packet
-                and LibsrtpReceiver(profile, master, maker).unprotect(sealed) == packet
+                and LibsrtpReceiver(profile, master, road=road).unprotect(sealed) == packet
             ):
-                return maker
+                return road
         except Exception:  # noqa: BLE001 - whatever a changed private interface does, the next road is tried
             continue
     return None
 
 
-ROADS: Final[Mapping[int, RoadMaker]] = {
+ROADS: Final[Mapping[int, Road]] = {
     number: road for number, profile in PROFILES.items() if (road := _shortest_road(profile)) is not None
 }
 """By profile number, how libsrtp is reached; a profile that it lacks is not here."""

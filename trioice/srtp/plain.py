@@ -6,7 +6,6 @@ remember. A cipher is four functions of a packet and its index, without memory.
 
 import hmac
 from collections import Counter
-from collections.abc import Sequence
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -56,19 +55,9 @@ class PlainSender:
         index = self._indices.next_report(packet)
         return None if index < 0 else self._cipher.seal_report(packet, index)
 
-    def protect_burst(self, buffers: Sequence[bytearray], lengths: Sequence[int]) -> list[int]:
-        """Protect the RTP packets in front of `buffers` in place; their new lengths, 0 where refused."""
-        return [self._protect_in_place(*item) for item in zip(buffers, lengths, strict=True)]
-
     def export(self) -> SrtpState:
         """Write down keys and indices, to go on from in another process once this one has fallen silent."""
         return self._indices.export(self._profile, self._master)
-
-    def _protect_in_place(self, buffer: bytearray, length: int) -> int:
-        if not 0 <= length <= len(buffer) - self._profile.tag_length:
-            self.dropped[Drop.MALFORMED] += 1
-            return 0
-        return _replace(buffer, self.protect(bytes(buffer[:length])))
 
 
 class PlainReceiver:
@@ -130,10 +119,6 @@ class PlainReceiver:
         window.note(index)
         return plain
 
-    def unprotect_burst(self, buffers: Sequence[bytearray], lengths: Sequence[int]) -> list[int]:
-        """Unprotect the SRTP packets in front of `buffers` in place; their new lengths, 0 where refused."""
-        return [self._unprotect_in_place(*item) for item in zip(buffers, lengths, strict=True)]
-
     def export(self) -> SrtpState:
         """Write down keys and indices; what is restored from it refuses every index up to the highest."""
         return SrtpState(
@@ -144,22 +129,9 @@ class PlainReceiver:
             rtcp={ssrc: window.highest for ssrc, window in self._report_windows.items()},
         )
 
-    def _unprotect_in_place(self, buffer: bytearray, length: int) -> int:
-        if not 0 <= length <= len(buffer):
-            self.dropped[Drop.MALFORMED] += 1
-            return 0
-        return _replace(buffer, self.unprotect(bytes(buffer[:length])))
-
     def _refuse(self, drop: Drop) -> bytes | None:
         self.dropped[drop] += 1
         return None
-
-
-def _replace(buffer: bytearray, packet: bytes | None) -> int:
-    if packet is None:
-        return 0
-    buffer[: len(packet)] = packet
-    return len(packet)
 
 
 class Cipher(Protocol):

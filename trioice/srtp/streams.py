@@ -24,7 +24,7 @@ from typing import Final
 import attrs
 
 from trioice.errors import LocalProtocolError
-from trioice.sequence import MAXIMUM_INDEX, ReplayWindow, extend
+from trioice.sequence import MAXIMUM_INDEX, extend
 from trioice.srtp.keys import MasterKey
 from trioice.srtp.profiles import PROFILES, Profile
 
@@ -113,15 +113,16 @@ def guess_index(sequence: int, highest: int) -> int:
 class SentIndices:
     """The sender's side: which indices are used, and by which packets."""
 
-    __slots__ = ("_reports", "_streams", "dropped")
+    __slots__ = ("_reports", "_ssrc", "_stream", "_streams", "dropped")
 
     def __init__(self, state: SrtpState | None, dropped: Counter[Drop]) -> None:
         self.dropped = dropped
-        self._streams: dict[int, tuple[ReplayWindow, array[int]]] = {}
+        self._streams: dict[int, _Sent] = {}
+        self._ssrc = -1  # the one used last,
+        self._stream: _Sent | None = None  # and what is known of it
         self._reports: dict[int, int] = {}
         if state is not None:
-            for ssrc, highest in state.rtp.items():
-                self._streams[ssrc] = (ReplayWindow(WINDOW, highest), _no_digests())
+            self._streams = {ssrc: _Sent(highest, _UNKNOWN) for ssrc, highest in state.rtp.items()}
             self._reports.update(state.rtcp)
 
     def use(self, packet: bytes) -> int:
@@ -131,24 +132,28 @@ class SentIndices:
         hash decides between our own packets only; nobody outside can choose one that collides.
         """
         length = len(packet)
-        if length > LONGEST_PLAIN or not payload_start(packet, length):
+        if not 12 <= length <= LONGEST_PLAIN or (packet[0] != 0x80 and not payload_start(packet, length)):
             return self._refuse(Drop.MALFORMED)
         _, _, sequence, _, ssrc = HEADER.unpack_from(packet)
-        digest = hash(packet)
-        stream = self._streams.get(ssrc)
+        stream = self._stream if ssrc == self._ssrc else self._switch(ssrc)
         if stream is None:
-            if len(self._streams) >= STREAMS:
-                return self._refuse(Drop.TOO_MANY_STREAMS)
-            stream = self._streams[ssrc] = (ReplayWindow(WINDOW), _no_digests())
-        window, digests = stream
-        index = guess_index(sequence, window.highest)
+            return self._refuse(Drop.TOO_MANY_STREAMS)
+        highest, digests = stream.highest, stream.digests
+        # In order, as nearly all are, it is the next one.
+        index = highest + 1 if sequence == highest + 1 & 0xFFFF else guess_index(sequence, highest)
         if index > MAXIMUM_INDEX:
             return self._refuse(Drop.EXHAUSTED)
-        if window.admits(index):
-            window.note(index)
-            digests[index % WINDOW] = digest
-        elif index <= window.highest - WINDOW or digests[index % WINDOW] != digest:
+        digest = hash(packet)
+        if digest in (_UNUSED, _UNKNOWN):
+            digest = 2
+        if index > highest:
+            if highest >= 0:
+                for skipped in range(max(highest + 1, index - WINDOW + 1), index):
+                    digests[skipped % WINDOW] = _UNUSED
+            stream.highest = index
+        elif index <= highest - WINDOW or digests[index % WINDOW] not in (_UNUSED, digest):
             return self._refuse(Drop.REUSED)
+        digests[index % WINDOW] = digest
         return index
 
     def next_report(self, packet: bytes) -> int:
@@ -174,17 +179,38 @@ class SentIndices:
             profile=profile.number,
             key=master.key,
             salt=master.salt,
-            rtp={ssrc: window.highest for ssrc, (window, _) in self._streams.items()},
+            rtp={ssrc: stream.highest for ssrc, stream in self._streams.items()},
             rtcp=dict(self._reports),
         )
+
+    def _switch(self, ssrc: int) -> "_Sent | None":
+        """Go over to another SSRC than before; None where it is one too many."""
+        stream = self._streams.get(ssrc)
+        if stream is None:
+            if len(self._streams) >= STREAMS:
+                return None
+            stream = self._streams[ssrc] = _Sent(-1, _UNUSED)
+        self._ssrc, self._stream = ssrc, stream
+        return stream
 
     def _refuse(self, drop: Drop) -> int:
         self.dropped[drop] += 1
         return -1
 
 
-def _no_digests() -> "array[int]":
-    return array("q", bytes(8 * WINDOW))
+_UNUSED: Final = 0
+_UNKNOWN: Final = 1
+"""In place of a packet's hash: the index is free; it was used by a packet that is not known any more."""
+
+
+class _Sent:
+    """One SSRC that we send: its highest index, and what the last `WINDOW` indices were used for."""
+
+    __slots__ = ("digests", "highest")
+
+    def __init__(self, highest: int, digest: int) -> None:
+        self.highest = highest
+        self.digests = array("q", [digest]) * WINDOW
 
 
 def report_trailer(profile: Profile, packet: bytes | bytearray, length: int) -> int:

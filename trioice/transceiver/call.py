@@ -30,6 +30,26 @@ class Call:
     `offered` is what the client sent beside its offer, for the agent.
     """
 
+    __slots__ = (
+        "_awake",
+        "_sequence",
+        "_verbs",
+        "_waiting",
+        "answer",
+        "answers",
+        "ended",
+        "etag",
+        "id",
+        "media",
+        "name",
+        "origin",
+        "owner",
+        "payload_type",
+        "session",
+        "unread",
+        "why",
+    )
+
     def __init__(
         self,
         verbs: Verbs,

@@ -94,6 +94,7 @@ class Transceiver:
         self.endpoint = Endpoint(outbox=outbox, media=self._media, events=self._events)
         self._driver = Driver(self.endpoint, port, outbox, self._react)
         self._nursery: trio.Nursery | None = None
+        self._now: float | None = None  # while agents are handed what a burst brought
         self._epoch = 0.0
         self._stopping = False
 
@@ -161,8 +162,12 @@ class Transceiver:
 
     def send(self, call: Call, packet: bytes) -> None:
         """Send a plain RTP packet to a call (see `Call.send`)."""
-        call.media.send(packet, trio.current_time())
-        self._driver.flush()
+        now = self._now
+        if now is not None:  # within a turn, which flushes at its end
+            call.media.send(packet, now)
+        else:
+            call.media.send(packet, trio.current_time())
+            self._driver.flush()
 
     def hang_up(self, call: Call) -> None:
         """End a call (see `Call.hang_up`)."""
@@ -194,7 +199,7 @@ class Transceiver:
         call = Call(
             self,
             session,
-            call_id="rtc_" + _word(entropy(18)),
+            call_id=f"rtc_{_word(entropy(18))}.{config.route.shard:x}",  # where it is, for whom a request about it reaches
             owner=owner,
             payload_type=offer.audio.opus,
             offered=offered,
@@ -245,13 +250,19 @@ class Transceiver:
         if self._media:
             bursts: dict[Session, list[bytes]] = {}
             for session, packet in self._media:
-                bursts.setdefault(session, []).append(packet)
+                if session in bursts:
+                    bursts[session].append(packet)
+                else:
+                    bursts[session] = [packet]
             self._media.clear()
+            self._now = now
             for session, packets in bursts.items():
                 call = self._by_session.get(session)
                 if call is not None:
                     self._hand_over(call, packets)
-        self._announce()
+            self._now = None
+        if self._events:
+            self._announce()
 
     def _hand_over(self, call: Call, packets: list[bytes]) -> None:
         if self._packet_agent is not None:
@@ -289,7 +300,10 @@ class Transceiver:
         self._owners[call.owner] -= 1
         if not self._owners[call.owner]:
             del self._owners[call.owner]
-        self._totals.end(call.media, reason, trio.current_time())
+        try:
+            self._totals.end(call.media, reason, trio.current_time())
+        except Exception:  # what broke a session may have broken its counters
+            logger.exception("call %s: its counters are lost", call.name)
         call.end(why)
         logger.info("call %s ended: %s", call.name, why)
 

@@ -1,5 +1,7 @@
 """The transceiver's own rules: limits, restarts, agents as tasks, metrics."""
 
+from itertools import pairwise
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -180,6 +182,34 @@ async def test_an_agents_task_may_speak_while_the_port_is_silent(
     (time, _, payload) = dialled.caller.heard[0]
     assert payload == b"good evening"
     assert time == pytest.approx(10.01)
+
+
+async def test_what_is_written_at_once_leaves_in_steps(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def agent(call: Call) -> None:
+        await call.next_packet()  # the caller is there
+        stream = call.stream()
+        assert call.stream() is stream
+        for number in range(100):
+            stream.write(b"%d" % number)
+        await trio.sleep(1)
+        assert stream.waiting == pytest.approx(1, abs=0.05)
+        stream.clear()
+        stream.write(b"last")
+        await call.ended.wait()
+        stream.write(b"to nobody")
+        assert stream.waiting == 0
+
+    world = World(nursery)
+    running = await world.transceiver(direct=True, agent=agent)
+    dialled = await world.dial(running)
+    await trio.sleep(4)
+    times, sequences, payloads = zip(*dialled.caller.heard, strict=True)
+    assert payloads == (*(b"%d" % number for number in range(len(payloads) - 1)), b"last")
+    assert 49 <= len(payloads) <= 52
+    assert [later - earlier for earlier, later in pairwise(times[:-1])] == pytest.approx([0.02] * (len(times) - 2))
+    assert [later - earlier for earlier, later in pairwise(sequences)] == [1] * (len(sequences) - 1)
+    dialled.call.hang_up()
+    await trio.sleep(0.1)  # the agent writes to nobody
 
 
 async def test_metrics_add_up_what_the_calls_counted(autojump_clock: MockClock, nursery: trio.Nursery) -> None:

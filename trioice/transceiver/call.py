@@ -8,6 +8,7 @@ import trio
 
 from trioice import rtp
 from trioice.session import Session
+from trioice.transceiver.pacer import Stream
 
 BUFFERED: Final = 500
 """Packets that wait for an agent's task: ten seconds of speech. A slower one loses the oldest, counted in `Call.unread`."""
@@ -18,6 +19,9 @@ class Verbs(Protocol):
 
     def send(self, call: "Call", packet: bytes) -> None:
         """Send a plain RTP packet."""
+
+    def pace(self, call: "Call", ptime: float) -> Stream:
+        """Make a stream of payloads that leave in steps."""
 
     def hang_up(self, call: "Call") -> None:
         """End the call."""
@@ -33,6 +37,7 @@ class Call:
     __slots__ = (
         "_awake",
         "_sequence",
+        "_stream",
         "_verbs",
         "_waiting",
         "answer",
@@ -77,20 +82,34 @@ class Call:
         self.unread = 0
         self.media = session
         self._verbs = verbs
+        self._stream: Stream | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
-        self._waiting: deque[bytes] = deque()
-        self._awake = trio.Event()
+        self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
+        self._awake: trio.Event | None = None  # while it waits
 
     def send(self, payload: bytes, timestamp: int, marker: bool = False) -> None:
         """Send one RTP payload in the negotiated format; `timestamp` is in units of its clock rate (48 kHz for Opus).
 
         What is sent before the call is connected, or after it ended, is dropped and counted (`trioice.session.Drop.UNSENT`).
         """
+        self._verbs.send(self, self.packet(payload, timestamp, marker))
+
+    def stream(self, ptime: float = 0.02) -> Stream:
+        """Where payloads of `ptime` seconds are written as fast as they are made, and leave one each `ptime`; one for each call.
+
+        What is written before the call is connected leaves in time all the same, and is dropped and counted. Raises
+        LocalProtocolError for a `ptime` other than 0.01, 0.02, 0.04 and 0.06.
+        """
+        if self._stream is None:
+            self._stream = self._verbs.pace(self, ptime)
+        return self._stream
+
+    def packet(self, payload: bytes, timestamp: int, marker: bool) -> bytes:
+        """Build the next RTP packet (for the transceiver)."""
         self._sequence = (self._sequence + 1) & 0xFFFF
-        packet = rtp.build(
+        return rtp.build(
             self.payload_type, marker, self._sequence, timestamp & 0xFFFFFFFF, self.media.config.ssrc, payload
         )
-        self._verbs.send(self, packet)
 
     def packets(self) -> "Packets":
         """The caller's plain RTP packets as they come, until the call ends: ``async for packet in call.packets()``. For one consumer."""
@@ -104,6 +123,7 @@ class Call:
                 return None
             self._awake = trio.Event()
             await self._awake.wait()
+            self._awake = None
         return self._waiting.popleft()
 
     def hang_up(self) -> None:
@@ -116,17 +136,23 @@ class Call:
 
     def deliver(self, packets: list[bytes]) -> None:
         """Give the caller's packets of one burst to the agent's task (for the transceiver)."""
+        if self._waiting is None:
+            self._waiting = deque()
         self._waiting.extend(packets)
         while len(self._waiting) > BUFFERED:
             self._waiting.popleft()
             self.unread += 1
-        self._awake.set()
+        if self._awake is not None:
+            self._awake.set()
 
     def end(self, why: str) -> None:
         """Note that the call has ended (for the transceiver)."""
         self.why = why
         self.ended.set()
-        self._awake.set()
+        if self._stream is not None:
+            self._stream.close()
+        if self._awake is not None:
+            self._awake.set()
 
 
 class Packets:

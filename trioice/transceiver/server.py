@@ -23,6 +23,7 @@ from trioice.sansio import Closed, Entropy, Failed, Outbox
 from trioice.session import Session, SessionConfig
 from trioice.transceiver.call import Call, PacketAgent
 from trioice.transceiver.echo import echo
+from trioice.transceiver.pacer import Pacer, Stream
 from trioice.transceiver.totals import Totals
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Transceiver:
         outbox: Outbox = []
         self.endpoint = Endpoint(outbox=outbox, media=self._media, events=self._events)
         self._driver = Driver(self.endpoint, port, outbox, self._react)
+        self._pacer = Pacer(self._driver.flush)
         self._nursery: trio.Nursery | None = None
         self._now: float | None = None  # while agents are handed what a burst brought
         self._epoch = 0.0
@@ -112,6 +114,7 @@ class Transceiver:
         """Serve calls until cancelled; then every peer is told goodbye."""
         self._epoch = time.time() - trio.current_time()
         async with trio.open_nursery() as self._nursery:
+            await self._nursery.start(self._pacer.run)
             try:
                 await self._driver.run(task_status)
             finally:
@@ -169,6 +172,14 @@ class Transceiver:
             call.media.send(packet, trio.current_time())
             self._driver.flush()
 
+    def pace(self, call: Call, ptime: float) -> Stream:
+        """Make a stream of payloads for a call (see `Call.stream`)."""
+
+        def send(payload: bytes, timestamp: int, marker: bool) -> None:
+            call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes
+
+        return self._pacer.open(send, ptime=ptime, timestamp=int.from_bytes(self.config.entropy(4), "big"))
+
     def hang_up(self, call: Call) -> None:
         """End a call (see `Call.hang_up`)."""
         self.endpoint.hang_up(call.media, trio.current_time())
@@ -177,7 +188,10 @@ class Transceiver:
 
     def metrics(self) -> Iterable[Sample]:
         """Tell what is counted, for the whole port and summed over its calls."""
-        return self._totals.samples((call.media for call in self.calls.values()), self.endpoint, trio.current_time())
+        yield from self._totals.samples(
+            (call.media for call in self.calls.values()), self.endpoint, trio.current_time()
+        )
+        yield from self._pacer.samples()
 
     def _make_call(self, offer: sdp.Offer, offered: object, owner: str) -> Call:
         config, entropy = self.config, self.config.entropy

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test check format figures clean
+.PHONY: serve test check format bench clean
 
 serve: .venv/serve ## a relay, a transceiver and signaling on loopback, with the demo page
 	@$(BIN)/trioice serve $(ARGS)
@@ -23,8 +23,8 @@ format: .venv/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-figures: .venv/test ## the figures of docs/measurements.md
-	$(BIN)/python -m bench
+bench: .venv/test ## the figures of docs/measurements.md (ARGS='echo --calls 200' takes some of them)
+	$(BIN)/python -m bench $(ARGS)
 
 clean:
 	rm -rf .venv dist

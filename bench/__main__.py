@@ -3,9 +3,13 @@
 import argparse
 
 from bench import chromium, lines, load, machine
+from bench.echo import comparison as echo
+from bench.echo import flood, setup
+from bench.echo.contestants import SERVERS
 from bench.relay import comparison
+from trioice import srtp
 
-FIGURES = ("load", "relay", "chromium", "lines")
+FIGURES = ("load", "relay", "echo", "setup", "flood", "chromium", "lines")
 
 
 def main() -> None:
@@ -13,9 +17,27 @@ def main() -> None:
         prog="python -m bench", description="Figures of trioice; a quiet machine gives better ones."
     )
     options.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; all if none is named")
-    options.add_argument("--calls", type=int, nargs="+", default=[50], metavar="N", help="calls of the load (50)")
-    options.add_argument("--seconds", type=float, metavar="S", help="length of a round of load (20), or of relay (1)")
-    options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of load and of relay (3)")
+    options.add_argument(
+        "--calls",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="calls of load (50), of echo (50 200 500 1000), of setup and of flood (100)",
+    )
+    options.add_argument(
+        "--seconds", type=float, metavar="S", help="length of a round of load (20), relay (1), echo (5) or flood (5)"
+    )
+    options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of all but flood (3)")
+    options.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo and setup (all)")
+    options.add_argument("--at-once", type=int, default=1, metavar="N", help="calls that setup makes at a time (1)")
+    options.add_argument(
+        "--floods",
+        type=int,
+        nargs="+",
+        default=flood.RATES,
+        metavar="N",
+        help="junk packets/s, the most first; the rest are tried where that does not hold (100000 ... 5000)",
+    )
     options.add_argument(
         "--flows",
         type=comparison.flow_count,
@@ -35,15 +57,33 @@ def main() -> None:
     options.add_argument("--way", choices=("in", "out", "both"), default="both", help="of relay (both)")
     options.add_argument("--gso", action="store_true", help="of relay: its transceiver sends and takes runs")
     options.add_argument("--runs", type=int, default=10, metavar="N", help="calls from Chromium (10)")
-    options.add_argument("--srtp", nargs="+", default=["AEAD_AES_128_GCM"], metavar="PROFILE", help="of the load")
+    options.add_argument(
+        "--nice",
+        type=int,
+        default=0,
+        metavar="N",
+        help="priority of this and all it starts, before others on its cores (0)",
+    )
+    options.add_argument(
+        "--srtp",
+        nargs="+",
+        default=["AEAD_AES_128_GCM"],
+        metavar="PROFILE",
+        help="of load; echo, setup and flood take the first",
+    )
     arguments = options.parse_args()
     if unknown := set(arguments.figures) - set(FIGURES):
         options.error(f"no figure {', '.join(sorted(unknown))}: there are {', '.join(FIGURES)}")
     figures = arguments.figures or FIGURES
+    if arguments.nice:
+        machine.prioritize(arguments.nice)
+    profile = srtp.profile_by_name(arguments.srtp[0])
+    if profile is None:
+        options.error(f"no SRTP profile {arguments.srtp[0]}")
     print(machine.describe())
     if "load" in figures:
         # Round by round, not one kind after the other: a slow minute of the machine touches all of them.
-        kinds = [(profile, calls) for profile in arguments.srtp for calls in arguments.calls]
+        kinds = [(profile, calls) for profile in arguments.srtp for calls in arguments.calls or [50]]
         rounds = [load.measure(*kind, arguments.seconds or 20.0) for _ in range(arguments.rounds) for kind in kinds]
         print(load.report(rounds), flush=True)
     if "relay" in figures:
@@ -56,6 +96,17 @@ def main() -> None:
             gso=arguments.gso,
         )
         print(comparison.report(compared), flush=True)
+    if "echo" in figures:
+        calls = arguments.calls or [50, 200, 500, 1000]
+        echoes = echo.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
+        print(echo.report(echoes), flush=True)
+    if "setup" in figures:
+        count = (arguments.calls or [100])[0]
+        set_up, left_out = setup.measure(arguments.servers, count, arguments.at_once, arguments.rounds, profile)
+        print(setup.report(set_up, arguments.at_once, profile, left_out), flush=True)
+    if "flood" in figures:
+        count = (arguments.calls or [100])[0]
+        print(flood.report(flood.measure(arguments.floods, count, arguments.seconds or 5.0, profile)), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
     if "lines" in figures:

@@ -1,5 +1,6 @@
 """The machine that figures come from: its cores and speed, CPU time of other processes, and the tables to print."""
 
+import atexit
 import ctypes
 import os
 import platform
@@ -8,6 +9,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 LOAD_CORE: Final = min(os.sched_getaffinity(0))
@@ -59,6 +61,20 @@ def busy_seconds() -> float:
     with open("/proc/stat") as file:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def prioritize(niceness: int) -> None:
+    """Give this process, and what it starts from now on, a priority from -20 to 19; PermissionError where that is not ours to choose.
+
+    Where the kernel groups processes by session (sched(7), autogroup), it is the group's priority that others feel. It is set back
+    at the end, as a shell may share it.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    autogroup = Path("/proc/self/autogroup")
+    if autogroup.exists():
+        before = autogroup.read_text().split()[-1]  # "/autogroup-7 nice 0"
+        autogroup.write_text(str(niceness))
+        atexit.register(autogroup.write_text, before)
 
 
 @contextmanager

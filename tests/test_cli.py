@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
+from tests.harness.dial import Telephone
+from trioice import cli
+from trioice.programs import RelaySettings, TransceiverSettings
 from trioice.relay.token import TokenKeys
 
 ANY = "127.0.0.1:0"
@@ -67,7 +72,11 @@ def test_help_explains_itself(command: str) -> None:
         ("transceiver --relay 0.0.0.0:3478 --key-file KEY", "--relay"),
         ("transceiver --trust-relay 10.0.0.0/8", "--trust-relay"),
         ("transceiver --trust-relay 10.0.0.1/8 --relay 127.0.0.1:3478 --key-file KEY", "host bits"),
+        ("transceiver --relay 127.0.0.1:3478 --relay [::]:3478 --key-file KEY", "cannot send to [::]:3478"),
+        ("transceiver --relay 127.0.0.1:3478 --relay 127.0.0.1:3478 --key-file KEY", "--relay names an address twice"),
         ("transceiver --udp 0.0.0.0:7000", "--announce or --relay"),
+        ("transceiver --udp [::]:7000 --announce 127.0.0.1:1 --announce [::]:1", "cannot send to ::"),
+        ("transceiver --announce 127.0.0.1:1 --announce 127.0.0.1:1", "--announce names an address twice"),
         ("transceiver --tls-key KEY", "--tls-certificate and --tls-key"),
         ("transceiver --dtls-certificate KEY", "--dtls-certificate and --dtls-key"),
         ("transceiver --dtls-certificate KEY --dtls-key KEY", "KEY"),
@@ -76,6 +85,13 @@ def test_help_explains_itself(command: str) -> None:
         ("transceiver --shard 4294967296", "4294967296"),
         ("transceiver --cluster -1", "cluster"),
         ("transceiver --calls 0", "0"),
+        ("transceiver --workers 0", "--workers"),
+        ("transceiver --workers 2 --trace /tmp/trace", "--workers 1"),
+        ("transceiver --workers 2 --udp 127.0.0.1:65535", "--udp 127.0.0.1:65535 leaves no ports for 2 workers"),
+        ("transceiver --workers 2 --announce 192.0.2.1:65535", "--announce"),
+        ("transceiver --workers 2 --shard 4294967295", "--shard 4294967295 leaves no shards"),
+        ("transceiver --workers 2 --udp 127.0.0.1:0 --http 127.0.0.1:0 --log error --agent nowhere:agent", "nowhere"),
+        ("relay --workers 2 --inner 127.0.0.1:65535 --route 1/7=127.0.0.1:7000 --key-file KEY", "--inner"),
         ("transceiver --dtls-role both", "both"),
         ("transceiver --agent nowhere:agent", "nowhere"),
         ("transceiver --agent trioice:nothing", "nothing"),
@@ -151,8 +167,10 @@ class Programs:
         ["serve", "--http", ANY, "--relay", ANY, "--udp", ANY],
         ["relay", "--public", ANY, "--inner", ANY, "--route", "1/7=127.0.0.1:7000", "--key-file", "KEY"],
         ["transceiver", "--udp", ANY, "--http", ANY, "--websocket", ANY],
+        ["relay", "--workers", "2", "--public", ANY, "--route", "1/7=127.0.0.1:7000", "--key-file", "KEY"],
+        ["transceiver", "--workers", "2", "--udp", ANY, "--http", ANY, "--websocket", ANY],
     ],
-    ids=lambda command: str(command[0]),
+    ids=lambda command: " ".join(command[:2]),
 )
 def test_a_signal_ends_it_in_order_within_a_second(
     programs: Programs, command: list[str], number: signal.Signals, key_file: str
@@ -170,6 +188,48 @@ def test_a_signal_ends_it_in_order_within_a_second(
 def test_serve_says_last_where_the_page_is(programs: Programs) -> None:
     _, lines = programs.start("serve", "--http", ANY, "--relay", ANY, "--udp", ANY)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", lines[-1])
+
+
+def test_workers_say_where_all_of_them_are(programs: Programs, key_file: str) -> None:
+    _, lines = programs.start("transceiver", "--workers", "2", "--udp", ANY, "--http", ANY, "--websocket", ANY)
+    here = r"127\.0\.0\.1:\d+"
+    assert re.fullmatch(rf"transceiver on ({here}, {here}), clients are told \1", lines[0])
+    assert re.fullmatch(rf"ws://{here}", lines[1])
+    assert re.fullmatch(rf"http://{here}", lines[2])
+    options = ["--public", ANY, "--metrics", ANY, "--route", "1/7=127.0.0.1:7000", "--key-file", key_file]
+    _, lines = programs.start("relay", "--workers", "2", *options)
+    assert re.fullmatch(rf"metrics on http://{here}/metrics", lines[0])
+    assert re.fullmatch(rf"relay on {here}, inner {here}, {here}", lines[1])
+    with urllib.request.urlopen(lines[0].removeprefix("metrics on "), timeout=20) as response:
+        text = response.read().decode()
+    for worker in range(2):
+        assert f'trioice_relay_flows{{state="confirmed",worker="{worker}"}} 0' in text
+
+
+def test_a_public_port_that_another_relay_has_is_not_shared_with_it(programs: Programs, key_file: str) -> None:
+    options = ["--workers", "2", "--route", "1/7=127.0.0.1:7000", "--key-file", key_file]
+    _, lines = programs.start("relay", "--public", ANY, *options)
+    taken = lines[-1].removeprefix("relay on ").partition(",")[0]
+    done = run("relay", "--public", taken, *options)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"trioice relay: cannot listen on UDP {taken}: Address already in use"
+
+
+def test_plain_sockets_are_asked_for(monkeypatch: pytest.MonkeyPatch, key_file: str) -> None:
+    settings: list[RelaySettings | TransceiverSettings] = []
+    monkeypatch.setattr(trio, "run", lambda program, *arguments: settings.append(arguments[0]))
+    relay = ["relay", "--route", "1/7=127.0.0.1:7000", "--key-file", key_file]
+    for command in (["serve"], ["transceiver"], relay):
+        for plain in ([], ["--plain-sockets"]):
+            assert cli.main([*command, *plain]) == 0
+    assert [one.plain for one in settings] == [False, True] * 3
+
+
+def test_plain_sockets_carry_a_call(programs: Programs) -> None:
+    _, lines = programs.start("serve", "--http", ANY, "--relay", ANY, "--udp", ANY, "--plain-sockets")
+    with Telephone() as telephone:
+        telephone.dial(f"{lines[-1]}/calls")
+        telephone.hears(10)
 
 
 def test_a_port_that_is_taken_is_one_clear_line_and_status_1(programs: Programs) -> None:

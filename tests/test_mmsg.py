@@ -79,4 +79,4 @@ def test_addresses_are_remembered_in_bounds() -> None:
         mmsg = Mmsg(sock)
         for number in range(NAMES + 10):
             mmsg.name((f"127.0.{number >> 8 & 255}.{number & 255}", 1 + (number >> 16)))
-        assert len(mmsg._names) == 10
+        assert len(mmsg._records) == 10

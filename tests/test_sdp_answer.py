@@ -41,6 +41,15 @@ def test_a_real_offer_has_its_answer(name: str) -> None:
     assert answer(real(name)) == (ANSWERS / f"{name}.sdp").read_bytes().decode()
 
 
+def test_each_candidate_has_a_foundation_and_a_priority_of_its_own_and_the_first_is_preferred() -> None:
+    one, other = sdp.Candidate.of([("192.0.2.1", 3478), ("2001:db8::1", 3479)])
+    assert str(one) == str(sdp.Candidate("192.0.2.1", 3478))
+    assert str(other) == f"candidate:2 1 udp {one.priority - 256} 2001:db8::1 3479 typ host"
+    lines = answer(real(NAMES[0]), one, other).splitlines()
+    assert [line for line in lines if line.startswith("a=candidate")] == [f"a={one}", f"a={other}"]
+    assert "c=IN IP4 192.0.2.1" in lines
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_answer_is_itself_well_formed_and_has_all_sections_in_order(name: str) -> None:
     offered = sdp.Offer.read(real(name)).sections

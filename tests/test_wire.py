@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioice.errors import Malformed
-from trioice.wire import Reader, opaque, uint
+from trioice.wire import Reader, numbers, opaque, uint
 
 
 @given(st.integers(1, 3), st.binary(max_size=255))
@@ -45,3 +45,14 @@ def test_a_vector_may_not_end_within_an_item_nor_have_too_few() -> None:
 def test_rest_takes_all_and_leaves_nothing() -> None:
     reader = Reader(b"abc")
     assert (reader.take(1), reader.left, reader.rest(), reader.left) == (b"a", 2, b"bc", 0)
+
+
+def test_numbers_are_read_as_a_vector_would_read_them() -> None:
+    assert Reader(b"\x00\x04\x00\x01\xff\xff").numbers(2) == (1, 0xFFFF)
+    assert numbers((1, 0xFFFF)) == b"\x00\x04\x00\x01\xff\xff"
+    for octets in (b"\x00\x03\x00\x01\xff", b"\x00\x00", b"\x00\x04\x00\x01\xff"):
+        with pytest.raises(Malformed) as at_once:
+            Reader(octets).numbers(2, least=1)
+        with pytest.raises(Malformed) as one_by_one:
+            Reader(octets).vector(2, lambda item: item.uint(2), least=1)
+        assert str(at_once.value) == str(one_by_one.value)

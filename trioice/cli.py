@@ -22,10 +22,13 @@ from trioice import dtls
 from trioice.options import KEYS_VARIABLE, TOKEN_VARIABLE, parser
 from trioice.programs import RelaySettings, TransceiverSettings, run_relay, run_serve, run_transceiver
 from trioice.relay.directory import Directory
-from trioice.relay.token import Route, TokenKey, TokenKeys
+from trioice.relay.token import SHARDS, Route, TokenKey, TokenKeys
+from trioice.supervised import supervise_relay, supervise_transceiver
+from trioice.workers import NotStarted, Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 class Usage(Exception):
@@ -34,10 +37,14 @@ class Usage(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0 after an orderly end, 1 when the machine refuses something, 2 for wrong options."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     root = parser({"serve": _serve, "relay": _relay, "transceiver": _transceiver, "key": _key})
     options = root.parse_args(arguments)
+    options.worker = Worker.take(os.environ)
+    options.again = [*_python(), "-m", "trioice", *arguments]
     level = getattr(options, "log", "warning").upper()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=level, stream=sys.stderr)
+    who = "" if options.worker is None else f"worker {options.worker.number}: "
+    logging.basicConfig(format=f"%(asctime)s %(levelname)s {who}%(message)s", level=level, stream=sys.stderr)
     status = 0
     try:
         options.run(options)
@@ -47,21 +54,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* OSError as refusals:
         status = 1
         _complain(options.command, refusals)
+    except* NotStarted as failures:
+        status = 1
+        if (first := _first(failures)).status > 0:
+            status = first.status  # it has told why
+        else:
+            _complain(options.command, failures)
     return status
 
 
+def _python() -> list[str]:
+    """How a worker is to be run: as we are, it looks for modules where it was started only if we do."""
+    return [sys.executable] if sys.path[0] in ("", os.getcwd()) else [sys.executable, "-P"]
+
+
 def _complain(command: str, errors: BaseExceptionGroup[BaseException]) -> None:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = _first(errors)
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     print(f"trioice {command}: {reason}", file=sys.stderr)
+
+
+def _first(errors: BaseExceptionGroup[E]) -> E:
+    error: BaseExceptionGroup[E] | E = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _serve(options: argparse.Namespace) -> None:
     settings = TransceiverSettings(
         udp=options.udp,
-        relay=options.relay,
+        relay=[options.relay],
         relays=["127.0.0.0/8", "::1/128"],
         route=Route(0, 1),
         keys=TokenKeys([TokenKey.generate(0, os.urandom)]),
@@ -71,6 +94,7 @@ def _serve(options: argparse.Namespace) -> None:
         calls=options.calls,
         calls_per_address=options.calls_per_address,
         trace=options.trace,
+        plain=options.plain_sockets,
     )
     trio.run(run_serve, _with_agent(settings, options.agent))
 
@@ -90,6 +114,7 @@ def _relay(options: argparse.Namespace) -> None:
     )
     if stranger := directory.unreachable_from(options.inner.host):
         raise Usage(f"--inner {options.inner} cannot send to {stranger}: they must be of one IP version")
+    _room_for_workers(options, "inner")
     settings = RelaySettings(
         public=options.public,
         inner=options.inner,
@@ -97,18 +122,31 @@ def _relay(options: argparse.Namespace) -> None:
         keys=keys,
         directory=options.directory or directory,  # a file is read again, and watched
         metrics=options.metrics,
+        bundles=not options.no_bundles,
+        plain=options.plain_sockets,
+        worker=options.worker,
     )
-    trio.run(run_relay, settings)
+    if options.workers > 1 and options.worker is None:
+        trio.run(supervise_relay, settings, options.workers, options.again)
+    else:
+        trio.run(run_relay, settings)
 
 
 def _transceiver(options: argparse.Namespace) -> None:
     keys = _keys(options)
     if options.relay and options.announce:
-        raise Usage("--announce and --relay contradict each other: clients are told one address")
+        raise Usage("--announce and --relay contradict each other: clients are told the one or the other")
     if options.relay and keys is None:
         raise Usage(f"behind a relay it needs the relay's key: --key-file, or {KEYS_VARIABLE}")
-    if options.relay and (options.relay.unspecified or options.relay.port == 0):
-        raise Usage(f"clients cannot send to {options.relay}: --relay is the relay's public address")
+    for relay in options.relay:
+        if relay.unspecified or relay.port == 0:
+            raise Usage(f"clients cannot send to {relay}: --relay is the relay's public address")
+    for announce in options.announce:
+        if announce.unspecified:
+            raise Usage(f"clients cannot send to {announce.host}: --announce is an address that they can reach")
+    for name, addresses in (("--relay", options.relay), ("--announce", options.announce)):
+        if len(set(addresses)) < len(addresses):
+            raise Usage(f"{name} names an address twice")
     if options.trust_relay and not options.relay:
         raise Usage("--trust-relay without --relay: no client would come through it")
     if options.udp.unspecified and not options.announce and not options.relay:
@@ -116,13 +154,19 @@ def _transceiver(options: argparse.Namespace) -> None:
     for one, other in (("tls_certificate", "tls_key"), ("dtls_certificate", "dtls_key")):
         if (getattr(options, one) is None) != (getattr(options, other) is None):
             raise Usage(f"--{one} and --{other} go together".replace("_", "-"))
+    if options.trace and options.workers > 1:
+        raise Usage("--trace writes one process's datagrams: it wants --workers 1")
+    if options.shard + options.workers > SHARDS:
+        raise Usage(f"--shard {options.shard} leaves no shards for {options.workers} workers")
+    _room_for_workers(options, "udp", "announce")
+    made = TokenKey.generate(0, os.urandom)
     settings = TransceiverSettings(
         udp=options.udp,
         announce=options.announce,
         relay=options.relay,
-        relays=options.trust_relay or ([options.relay.host] if options.relay else []),
+        relays=options.trust_relay or [relay.host for relay in options.relay],
         route=Route(options.cluster, options.shard),
-        keys=keys or TokenKeys([TokenKey.generate(0, os.urandom)]),
+        keys=keys or TokenKeys([made]),
         http=options.http,
         websocket=options.websocket,
         tls=(options.tls_certificate, options.tls_key) if options.tls_key else None,
@@ -134,8 +178,22 @@ def _transceiver(options: argparse.Namespace) -> None:
         calls=options.calls,
         calls_per_address=options.calls_per_address,
         trace=options.trace,
+        plain=options.plain_sockets,
     )
-    trio.run(run_transceiver, _with_agent(settings, options.agent))
+    if options.workers > 1 and options.worker is None:
+        environment = {} if keys else {KEYS_VARIABLE: made.line()}  # the workers could not make the same
+        trio.run(supervise_transceiver, settings, options.workers, options.again, environment)
+    else:
+        settings = settings if options.worker is None else settings.of(options.worker)
+        trio.run(run_transceiver, _with_agent(settings, options.agent))
+
+
+def _room_for_workers(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        given = getattr(options, name)
+        for address in given if isinstance(given, list) else [given]:
+            if address.plus(options.workers - 1).port > 65535:
+                raise Usage(f"--{name} {address} leaves no ports for {options.workers} workers")
 
 
 def _key(options: argparse.Namespace) -> None:

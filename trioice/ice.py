@@ -18,7 +18,7 @@ An ICE restart gives new credentials. The old ones stay good, and the old path k
 """
 
 import enum
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -85,6 +85,20 @@ class IceLite:
     time within which the first check must come.
     """
 
+    __slots__ = (
+        "_consent_until",
+        "_events",
+        "_former",
+        "_outbox",
+        "_remembered",
+        "_transport_address",
+        "checks",
+        "credentials",
+        "dropped",
+        "paths",
+        "selected",
+    )
+
     def __init__(
         self,
         credentials: Credentials,
@@ -96,11 +110,11 @@ class IceLite:
     ) -> None:
         self.credentials = credentials
         self.selected: Address | None = None
-        self.paths: OrderedDict[Address, float] = OrderedDict()  # source → time of its last check, longest ago first
+        self.paths: dict[Address, float] = {}  # source → time of its last check, longest ago first
         self.dropped: Counter[Drop] = Counter()
         self.checks = 0
         self._former: Credentials | None = None
-        self._remembered: OrderedDict[bytes, Address] = OrderedDict()
+        self._remembered: dict[bytes, Address] = {}  # the oldest first
         self._transport_address = transport_address
         self._outbox = outbox
         self._events = events
@@ -219,12 +233,11 @@ class IceLite:
     def _remember(self, transaction_id: bytes, source: Address) -> None:
         self._remembered[transaction_id] = source
         if len(self._remembered) > REMEMBERED_CHECKS:
-            self._remembered.popitem(last=False)
+            del self._remembered[next(iter(self._remembered))]
 
     def _prove(self, source: Address, now: float) -> None:
-        new = source not in self.paths
+        new = self.paths.pop(source, None) is None
         self.paths[source] = now
-        self.paths.move_to_end(source)
         if new:
             self._events.append(PathProven(source))
             if len(self.paths) > PATHS:

@@ -14,6 +14,9 @@ from trioice.transceiver.server import CALLS, CALLS_PER_OWNER, PROFILES
 KEYS_VARIABLE: Final = "TRIOICE_KEYS"
 TOKEN_VARIABLE: Final = "TRIOICE_TOKEN"
 
+WORKERS: Final = 256
+"""Workers at most: more than any machine has cores for."""
+
 DESCRIPTION: Final = """\
 The voice-AI media edge: WebRTC from a browser or phone in, plain audio to an agent out.
 
@@ -88,7 +91,7 @@ def _serve(sub: argparse.ArgumentParser) -> None:
 
 
 def _relay(sub: argparse.ArgumentParser) -> None:
-    _address(sub, "--public", "where clients send", "127.0.0.1:3478")
+    _address(sub, "--public", "where clients send; [::] is all addresses, of IPv4 too", "127.0.0.1:3478")
     _address(sub, "--inner", "where transceivers answer; port 0 is any", "127.0.0.1:0")
     _address(sub, "--announce", "the address that clients know, behind 1:1 NAT (default: --public)")
     _key_file(sub)
@@ -96,26 +99,40 @@ def _relay(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--route", action="append", metavar="C/S=ADDR:PORT", help="where shard S of cluster C is; may be repeated"
     )
+    sub.add_argument(
+        "--no-bundles",
+        action="store_true",
+        help="send each datagram alone, for transceivers that speak the Simple Proxy Protocol but are not trioice's",
+    )
     _address(sub, "--metrics", "serve /metrics and /healthz there (default: nowhere)")
+    _workers(
+        sub, "so many processes, which share --public; the inner ports follow each other, or are any (%(default)s)"
+    )
+    _plain_sockets(sub)
     _log(sub)
 
 
 def _transceiver(sub: argparse.ArgumentParser) -> None:
-    _address(sub, "--udp", "the one port of all calls", "127.0.0.1:7000")
-    _address(sub, "--announce", "the address that clients know, behind 1:1 NAT (default: --udp)")
-    _address(sub, "--relay", "the public address of the relay that clients are to use instead")
+    _address(sub, "--udp", "the one port of all calls; [::] is all addresses, of IPv4 too", "127.0.0.1:7000")
+    _addresses(sub, "--announce", "an address that clients are told, the preferred first (default: --udp)")
+    _addresses(sub, "--relay", "a public address of the relay, which clients are told instead")
     sub.add_argument(
         "--trust-relay",
         type=_network,
         action="append",
         metavar="NETWORK",
-        help="believe relays of this address or network; may be repeated (default: the host of --relay)",
+        help="believe relays of this address or network; may be repeated (default: the hosts of --relay)",
     )
     sub.add_argument("--cluster", type=_number(CLUSTERS), default=0, metavar="N", help="its cluster (%(default)s)")
     sub.add_argument("--shard", type=_number(SHARDS), default=1, metavar="N", help="its shard (%(default)s)")
     _key_file(sub)
     _address(sub, "--http", "the page, signaling and metrics", "127.0.0.1:8080")
     _address(sub, "--websocket", "signaling over WebSocket (default: none)")
+    _workers(
+        sub,
+        "so many processes, which share --http and --websocket; the shards and the ports of --udp (and --announce) "
+        "follow each other (%(default)s)",
+    )
     sub.add_argument(
         "--allow-origin", default="*", metavar="ORIGIN", help="whose web pages may call (default: anybody's)"
     )
@@ -144,18 +161,32 @@ def _calls(sub: argparse.ArgumentParser) -> None:
         help=f"SRTP profiles, the preferred first (default: {','.join(profile.name for profile in PROFILES)})",
     )
     sub.add_argument(
-        "--calls", type=_number(1 << 20, 1), default=CALLS, metavar="N", help="calls at once (%(default)s)"
+        "--calls",
+        type=_number(1 << 20, 1),
+        default=CALLS,
+        metavar="N",
+        help="calls at once of each worker (%(default)s)",
     )
     sub.add_argument(
         "--calls-per-address",
         type=_number(1 << 20, 1),
         default=CALLS_PER_OWNER,
         metavar="N",
-        help="calls at once of one client address; behind a proxy all have the proxy's (%(default)s)",
+        help="calls at once of one client address at each worker; behind a proxy all have the proxy's (%(default)s)",
     )
+    _plain_sockets(sub)
     sub.add_argument(
         "--agent", metavar="WHERE:NAME", help="the agent: a function in a module or in a .py file (default: an echo)"
     )
+
+
+def _workers(sub: argparse.ArgumentParser, text: str) -> None:
+    sub.add_argument("--workers", type=_number(WORKERS + 1, 1), default=1, metavar="N", help=text)
+
+
+def _plain_sockets(sub: argparse.ArgumentParser) -> None:
+    text = "one datagram a system call (recvfrom, sendto) where bursts (recvmmsg, sendmmsg) make trouble"
+    sub.add_argument("--plain-sockets", action="store_true", help=text)
 
 
 def _key_file(sub: argparse.ArgumentParser) -> None:
@@ -170,6 +201,11 @@ def _log(sub: argparse.ArgumentParser) -> None:
 def _address(sub: argparse.ArgumentParser, name: str, text: str, default: str | None = None) -> None:
     shown = "" if default is None else " (%(default)s)"
     sub.add_argument(name, type=_host_port, default=default, metavar="ADDR:PORT", help=text + shown)
+
+
+def _addresses(sub: argparse.ArgumentParser, name: str, text: str) -> None:
+    text += "; may be repeated, for an IPv4 and an IPv6 address"
+    sub.add_argument(name, type=_host_port, action="append", default=[], metavar="ADDR:PORT", help=text)
 
 
 def _file(sub: argparse.ArgumentParser, name: str, text: str) -> None:

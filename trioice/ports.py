@@ -9,24 +9,27 @@ from typing import Final, Protocol, TypeAlias, cast
 
 import trio
 
-from trioice.mmsg import BURST, DATAGRAM, Mmsg, is_available
+from trioice.mmsg import BURST, Mmsg, is_available
+from trioice.onebyone import OneByOne
 from trioice.relay import encapsulation
 from trioice.sansio import Address, Outbox
+from trioice.sockaddr import Addressing
+from trioice.timer import system_timer
 
 Burst: TypeAlias = list[tuple[bytes, Address]]
 
 BUFFER: Final = 4 << 20
 """Socket buffers asked for, in octets; the system may grant less. The default is full after 20 ms of a thousand calls."""
 
-LINGER: Final = 0.001
-"""Seconds that a busy port lets datagrams gather before it takes them. To wake up costs thirty microseconds, to take one more
-datagram three; and a millisecond is nothing to a packet that carries twenty."""
+LINGER: Final = 0.0015
+"""Seconds that a busy port lets datagrams gather before it takes them. To wake up costs sixty microseconds, to take one more
+datagram three; and so little is nothing to a packet that carries twenty milliseconds. No datagram waits longer than two (99 %)."""
 
-BUSY: Final = 4
-"""Datagrams of a burst from which on a port is busy: fewer do not pay for the sleep."""
+BUSY: Final = 2
+"""Datagrams of a burst from which on a port is busy: to linger costs what a wake-up costs, and saves all but one."""
 
-RUSH: Final = 0.0004
-"""Seconds between two wake-ups below which a port becomes busy."""
+RUSH: Final = LINGER / 2
+"""Seconds between two wake-ups below which a port becomes busy: two datagrams or more would gather."""
 
 # Of Linux; the socket module has no names for them.
 SO_SNDBUFFORCE: Final = 32
@@ -53,31 +56,40 @@ class Port(Protocol):
 
 
 class UdpPort:
-    """A bound UDP socket, read and written in bursts: by recvmmsg and sendmmsg where the system has them (`trioice.mmsg`)."""
+    """A bound UDP socket, read and written in bursts: by recvmmsg and sendmmsg where the system has them (`trioice.mmsg`).
 
-    def __init__(self, sock: socket.socket, *, plain: bool = False) -> None:
+    With `keep_destination`, a socket that is bound to all addresses of the machine makes addresses that say to which of them the
+    datagram came (`trioice.sockaddr`), and a reply to such an address leaves from there. That is for ports that others know; a port that
+    compares its peers with addresses from elsewhere, as a relay's inner one does, must do without. `plain` does with one
+    datagram a system call.
+    """
+
+    def __init__(self, sock: socket.socket, *, plain: bool = False, keep_destination: bool = False) -> None:
         self._socket = sock
-        self.mmsg = Mmsg(sock) if is_available() and not plain else None
+        addressing = Addressing(sock, keep_destination=keep_destination)
+        self.mmsg = Mmsg(sock, addressing) if is_available() and not plain else None
+        self._calls = self.mmsg or OneByOne(sock, addressing)
+        self.keeps_destination = addressing.keeps_destination
+        self._timer = system_timer()
         self._is_busy = self._is_full = False
         self._woke = 0.0
         self.unsent = 0  # datagrams that the system did not take
 
     @classmethod
-    def bind(cls, host: str, port: int, *, plain: bool = False) -> "UdpPort":
-        """Bind to an IP address and port (0 for any free one); `plain` does with recvfrom and sendto.
+    def bind(
+        cls, host: str, port: int, *, plain: bool = False, keep_destination: bool = False, ipv6_only: bool = False
+    ) -> "UdpPort":
+        """Bind to an IP address and port (0 for any free one).
 
-        Raises OSError as the system says it.
+        "0.0.0.0" is all addresses of IPv4; "::" is all of both versions, or with `ipv6_only`, all of IPv6. An IPv4 peer has the same
+        address either way. Raises OSError as the system says it, which it does for IPv6 where it has none.
         """
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock = bound(host, port, ipv6_only=ipv6_only)
         try:
-            sock.setblocking(False)
-            _enlarge_buffers(sock)
-            sock.bind((host, port))
+            return cls(sock, plain=plain, keep_destination=keep_destination)
         except OSError:
             sock.close()
             raise
-        return cls(sock, plain=plain)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -98,54 +110,68 @@ class UdpPort:
         if self._is_full:
             await trio.lowlevel.checkpoint()
         elif self._is_busy:
-            await trio.sleep(LINGER)
+            self._timer.set(trio.current_time() + LINGER)
+            await self._timer.wait()
         else:
             await trio.lowlevel.wait_readable(self._socket)
 
     def receive(self) -> Burst:
         """Take what is there, at most `BURST` datagrams."""
-        burst = self._receive() if self.mmsg is None else self.mmsg.receive()
+        burst = self._calls.receive()
         self.took(len(burst))
         return burst
 
-    def took(self, count: int) -> None:
-        """Note how much was there, which tells whether the port is busy."""
+    def took(self, count: int, most: int = BURST) -> None:
+        """Note how much was there of `most` that was asked for, which tells whether the port is busy."""
         now = trio.current_time()
-        self._is_full = count == BURST
+        self._is_full = count == most
         self._is_busy = count >= BUSY or (count > 0 and now - self._woke < RUSH)
         self._woke = now
 
     def send(self, outbox: Outbox) -> None:
         """Send all of `outbox`."""
-        self.unsent += self._send(outbox) if self.mmsg is None else self.mmsg.send(outbox)
+        self.unsent += self._calls.send(outbox)
         outbox.clear()
 
     def close(self) -> None:
         """Release the socket; `readable` must have no waiter."""
+        self._timer.close()
         self._socket.close()
 
-    def _receive(self) -> Burst:
-        burst: Burst = []
-        receive = self._socket.recvfrom
-        try:
-            while len(burst) < BURST:
-                burst.append(receive(DATAGRAM))
-        except BlockingIOError:
-            pass
-        except OSError:  # an ICMP error that an earlier datagram of ours earned; it concerns no one here
-            pass
-        return burst
 
-    def _send(self, outbox: Outbox) -> int:
-        unsent = 0
-        send = self._socket.sendto
-        for datagram, to in outbox:
-            try:
-                send(datagram, cast("SocketAddress", to))
-            except (OSError, TypeError):
-                # A full buffer, an address that cannot be reached, or (TypeError) one of the other family: lost, as on any network.
-                unsent += 1
-        return unsent
+def bound(host: str, port: int, *, ipv6_only: bool = False, reuse_port: bool = False) -> socket.socket:
+    """Make a socket for a `UdpPort` (see `UdpPort.bind`); with `reuse_port` it shares its port (see `bound_together`)."""
+    address = ipaddress.ip_address(host)
+    sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        _enlarge_buffers(sock)
+        if address.version == 6:
+            serves_both = address.is_unspecified and not ipv6_only
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not serves_both)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bound_together(host: str, port: int, count: int) -> list[socket.socket]:
+    """Make sockets that share one port; the kernel gives each client to one of them, always the same for as long as all are there."""
+    # The first is bound alone, so that a port that somebody else has is an error, whether he would share it or not.
+    sockets = [bound(host, port)]
+    try:
+        if count > 1:
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        port = sockets[0].getsockname()[1]
+        sockets.extend(bound(host, port, reuse_port=True) for _ in range(1, count))
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:
@@ -174,25 +200,35 @@ class RelayedPort:
     """A port that relays and clients share: strips and adds the header that a relay puts in front (`trioice.relay.encapsulation`).
 
     The address of a client behind a relay is the pair of the relay's address and the header; a direct client's address is its own.
-    A header is believed only from a relay in `relays`; `Networks` makes such a container of text.
+    A header is believed only from a relay in `relays`; `Networks` makes such a container of text. What goes to a relay that has
+    sent a bundle goes in bundles.
     """
+
+    BUNDLING: Final = 1024
+    """Addresses remembered of relays that send bundles: more than a fleet has. One that is forgotten gets none until its next."""
 
     def __init__(self, port: Port, relays: Container[str]) -> None:
         self._port = port
         self._relays = relays
-        self.distrusted = 0  # headers of those who are no relay of ours, or that were cut
+        self._bundling: set[Address] = set()
+        self.distrusted = 0  # headers and bundles of those who are no relay of ours, or that were cut
 
     async def readable(self) -> None:
         """Wait until a datagram is there."""
         await self._port.readable()
 
     def receive(self) -> Burst:
-        """Take what is there; a relayed datagram comes without its header."""
+        """Take what is there; relayed datagrams come without their headers, and one by one."""
         burst: Burst = []
         for datagram, source in self._port.receive():
-            if datagram[:2] != encapsulation.MAGIC:
+            magic = datagram[:2]
+            if magic != encapsulation.MAGIC and magic != encapsulation.BUNDLE_MAGIC:
                 burst.append((datagram, source))
-            elif cast("SocketAddress", source)[0] in self._relays and len(datagram) >= encapsulation.HEADER_LENGTH:
+            elif cast("SocketAddress", source)[0] not in self._relays:
+                self.distrusted += 1
+            elif magic == encapsulation.BUNDLE_MAGIC:
+                self._unbundle(datagram, source, burst)
+            elif len(datagram) >= encapsulation.HEADER_LENGTH:
                 header = datagram[: encapsulation.HEADER_LENGTH]
                 burst.append((datagram[encapsulation.HEADER_LENGTH :], (source, header)))
             else:
@@ -200,12 +236,33 @@ class RelayedPort:
         return burst
 
     def send(self, outbox: Outbox) -> None:
-        """Send all of `outbox`, to clients behind relays with their header in front."""
-        for index, (datagram, to) in enumerate(outbox):
+        """Send all of `outbox`, to clients behind relays with their header in front; each client's in their order."""
+        wire: Outbox = []
+        bundles: dict[Address, list[tuple[bytes, bytes]]] = {}
+        for datagram, to in outbox:
             relay, header = cast("tuple[Address, object]", to)[:2]
-            if isinstance(header, bytes):
-                outbox[index] = (header + datagram, relay)
+            if not isinstance(header, bytes):
+                wire.append((datagram, to))
+            elif relay not in self._bundling:
+                wire.append((header + datagram, relay))
+            elif relay in bundles:
+                bundles[relay].append((header, datagram))
+            else:
+                bundles[relay] = [(header, datagram)]
+        for relay, parts in bundles.items():
+            wire += [(bundle, relay) for bundle in encapsulation.join(parts)]
+        outbox[:] = wire
         self._port.send(outbox)
+
+    def _unbundle(self, bundle: bytes, relay: Address, burst: Burst) -> None:
+        parts = encapsulation.split(bundle)
+        if parts is None:
+            self.distrusted += 1
+            return
+        burst += [(payload, (relay, header)) for header, payload in parts]
+        if len(self._bundling) >= self.BUNDLING:
+            self._bundling.clear()
+        self._bundling.add(relay)
 
 
 def transport_address(address: Address) -> tuple[str, int]:

@@ -3,7 +3,8 @@
 Reading never goes past the end: every shortage, and every octet left over where `end` is called, is `Malformed`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from struct import pack, unpack
 from typing import TypeVar
 
 from trioice.errors import Malformed
@@ -36,7 +37,12 @@ class Reader:
 
     def uint(self, size: int) -> int:
         """Take an unsigned integer of `size` octets, most significant first."""
-        return int.from_bytes(self.take(size), "big")
+        start = self._position
+        end = start + size
+        if end > self._end:
+            raise Malformed(f"{size} octets wanted, {self._end - start} left")
+        self._position = end
+        return int.from_bytes(self._octets[start:end], "big")
 
     def opaque(self, size: int, least: int = 0) -> bytes:
         """Take an ``opaque<least..2^(8*size)-1>``: a length of `size` octets, then as many octets."""
@@ -54,6 +60,15 @@ class Reader:
         if len(items) < least:
             raise Malformed(f"at least {least} items wanted, {len(items)} there")
         return items
+
+    def numbers(self, size: int, least: int = 0) -> tuple[int, ...]:
+        """Take a vector of 16-bit unsigned integers, as `vector` would, at once."""
+        octets = self.opaque(size)
+        if len(octets) % 2:
+            raise Malformed("2 octets wanted, 1 left")
+        if len(octets) < 2 * least:
+            raise Malformed(f"at least {least} items wanted, {len(octets) // 2} there")
+        return unpack(f"!{len(octets) // 2}H", octets)
 
     def rest(self) -> bytes:
         """Take all that is left."""
@@ -73,3 +88,8 @@ def uint(size: int, value: int) -> bytes:
 def opaque(size: int, octets: bytes) -> bytes:
     """Write `octets` behind their length in `size` octets."""
     return len(octets).to_bytes(size, "big") + octets
+
+
+def numbers(values: Sequence[int]) -> bytes:
+    """Write 16-bit unsigned integers behind their length in two octets."""
+    return pack(f"!{1 + len(values)}H", 2 * len(values), *values)

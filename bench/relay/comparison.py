@@ -28,8 +28,8 @@ from tests.interop.programs import CLUSTER, free_port, key_line
 from trioice import stun
 from trioice.relay.token import NONCE_LENGTH, Route, TokenKeys
 
-PAYLOAD: Final = 120
-"""Octets of a datagram of media, without the header (load.c)."""
+PAYLOAD: Final = "60 to 160"
+"""Octets of a datagram of media, without the header; with GSO all have 120 (load.c)."""
 
 SATURATION: Final = 0
 """The rate that stands for as much as the load can offer."""
@@ -92,6 +92,7 @@ class Outcome:
 class Comparison:
     """All measurements, round after round, and what was left out."""
 
+    payload: str
     load: str
     rounds: list[list[Outcome]]
     left_out: list[str]
@@ -113,9 +114,9 @@ def compare(
     takes runs of datagrams (UDP_SEGMENT, UDP_GRO), whatever the relays do.
     """
     if LOAD_CORE == SERVER_CORE:
-        return Comparison("", [], ["Relays are not compared: that takes two cores, one for the load."])
+        return Comparison("", "", [], ["Relays are not compared: that takes two cores, one for the load."])
     if shutil.which("gcc") is None:
-        return Comparison("", [], ["Relays are not compared: the load is made with gcc, and there is none."])
+        return Comparison("", "", [], ["Relays are not compared: the load is made with gcc, and there is none."])
     with TemporaryDirectory() as name:
         folder = Path(name)
         key_file = folder / "key"
@@ -132,7 +133,8 @@ def compare(
             ]
             for _ in range(rounds)
         ]
-    return Comparison(f"{WAYS[way]}{', the transceiver with GSO and GRO' if gso else ''}", outcomes, left_out)
+    kind = f"{WAYS[way]}{', the transceiver with GSO and GRO' if gso else ''}"
+    return Comparison("120" if gso else PAYLOAD, kind, outcomes, left_out)
 
 
 def report(comparison: Comparison) -> str:
@@ -143,7 +145,7 @@ def report(comparison: Comparison) -> str:
     kinds = list(dict.fromkeys((each.flows, each.rate, each.relay) for each in every))
     kinds.sort(key=lambda kind: (kind[0], kind[1] or math.inf))  # saturation last; the relays as they were measured
     title = (
-        f"Relays on one core, {PAYLOAD} octets of payload, {comparison.load}, {len(comparison.rounds)} rounds of "
+        f"Relays on one core, {comparison.payload} octets of payload, {comparison.load}, {len(comparison.rounds)} rounds of "
         f"{every[0].seconds:.1f} s: median (least–most); the ratio is to C in the same round"
     )
     head = (
@@ -199,7 +201,14 @@ def _milliseconds(transits: Sequence[tuple[float, float]]) -> str:
 
 def _measure(relay: Contestant, load: Load, requests: Path, flows: int) -> Iterator[Outcome]:
     public, transceiver = free_port(), free_port()
-    command = (load.program, str(public), str(transceiver), str(flows), str(requests), *load.options)
+    command = (
+        load.program,
+        str(public),
+        str(transceiver),
+        str(flows),
+        str(requests),
+        *(load.options or ["bundles"] * relay.bundles),
+    )
     # What is started takes the core that this thread has at that moment.
     with (
         on_core(SERVER_CORE),

@@ -22,10 +22,14 @@ ROOT: Final = SOURCES.parent.parent
 
 @attrs.frozen
 class Contestant:
-    """One relay: `command` starts it, with the public port and the transceiver's put into it."""
+    """One relay: `command` starts it, with the public port and the transceiver's put into it.
+
+    One that `bundles` gets bundles from the transceiver, too.
+    """
 
     name: str
     command: Sequence[str]
+    bundles: bool = False
 
     def arguments(self, public: int, transceiver: int) -> list[str]:
         """The command line."""
@@ -37,7 +41,11 @@ def contestants(folder: Path, key_file: Path) -> tuple[list[Contestant], list[st
     place = ("--public", f"{HOST}:{{public}}", "--route", f"{CLUSTER}/{SHARD}={HOST}:{{transceiver}}")
     ports = ("{public}", "{transceiver}")
     ours = (sys.executable, "-m", "trioice", "relay", *place, "--key-file", str(key_file), "--log", "warning")
-    relays = [Contestant(C, (compile_c("forwarder", folder), *ports)), Contestant("trioice", ours)]
+    relays = [
+        Contestant(C, (compile_c("forwarder", folder), *ports)),
+        Contestant("trioice, no bundles", (*ours, "--no-bundles")),
+        Contestant("trioice, bundles", ours, bundles=True),
+    ]
     left_out = []
     if go := _compile_go("forwarder", folder):
         relays.append(Contestant("Go, net.UDPConn", (go, *ports)))

@@ -1,6 +1,6 @@
 /* The load: thousands of clients before a relay and the transceiver behind it, in one thread that never sleeps.
  *
- *     load PUBLIC-PORT TRANSCEIVER-PORT FLOWS REQUESTS-FILE [gso]
+ *     load PUBLIC-PORT TRANSCEIVER-PORT FLOWS REQUESTS-FILE [gso | bundles]
  *
  * A client is an address of 127.16.0.0/12 (IP_PKTINFO) and one of two ports. Each first sends its own Binding request, of the
  * file, until the transceiver's answer has come back; then "confirmed N" is printed. After that each line of input,
@@ -9,8 +9,9 @@
  *
  * is one measurement: media of that many datagrams a second (0: as many as it can), from the clients ("in"), from the
  * transceiver ("out"), or half and half ("both"); its outcome is one line of JSON. Every datagram carries its client's number and
- * when it left, so what arrives is checked for its address, its header, and its length. With "gso" the transceiver sends and takes
- * whole runs by one system call (UDP_SEGMENT, UDP_GRO); as all datagrams have one length here, its runs are as long as can be. */
+ * when it left, so what arrives is checked for its address, its header, and its length, which varies. The transceiver takes bundles
+ * (trioice/relay/encapsulation.py); with "bundles" it makes them, too. With "gso" it sends and takes whole runs by one system call
+ * (UDP_SEGMENT, UDP_GRO), and all datagrams have one length, so that its runs are as long as can be. */
 
 #include "udp.h"
 
@@ -20,8 +21,11 @@
 #include <time.h>
 
 enum {
-    PAYLOAD = 120,           /* octets of media, as an SRTP packet of a voice has them */
-    SPACE = 512,             /* octets of the longest datagram here */
+    LEAST = 60, MOST = 160,  /* octets of media, as SRTP packets of a voice have them */
+    PAYLOAD = 120,           /* the same in runs */
+    BUNDLE = 1400,           /* octets of a bundle at most */
+    PART = 2 + HEADER,       /* octets that a bundle has more for each datagram in it */
+    SPACE = 2048,            /* octets of the longest datagram here */
     PORTS = 2,
     FIRST_HOST = 0x7f100000, /* 127.16.0.0 */
     STRIDE = 7368787,        /* a prime: flows take turns in such strides, so that neither tables nor caches see them in order */
@@ -59,7 +63,7 @@ static uint8_t *requests;     /* per flow, one after the other */
 static size_t request_length;
 static unsigned flows, answers;
 static uint8_t measurement; /* which one this is: what is late for the one before does not count */
-static int in_runs;
+static int in_runs, in_bundles;
 
 static uint64_t nanoseconds(void) {
     struct timespec now;
@@ -92,10 +96,16 @@ static void leave_from(unsigned index, struct in_addr host) {
     memcpy(CMSG_DATA(control), &from, sizeof from);
 }
 
-static void write_payload(uint8_t *payload, unsigned flow, enum way way, uint64_t now) {
+/* As many octets as this datagram is to have: every length as often, in no order. */
+static unsigned next_length(void) {
+    static unsigned count;
+    return in_runs ? PAYLOAD : LEAST + ++count * 37 % (MOST - LEAST + 1);
+}
+
+static void write_payload(uint8_t *payload, unsigned length, unsigned flow, enum way way, uint64_t now) {
     payload[0] = 0x80, payload[1] = 111; /* it looks like RTP, and the flow stands where the SSRC does */
     memcpy(payload + 8, &flow, 4), memcpy(payload + 16, &now, 8);
-    payload[24] = way, payload[25] = measurement;
+    payload[24] = way, payload[25] = measurement, payload[26] = length;
 }
 
 static unsigned send_burst(int fd, struct burst *burst, unsigned count) {
@@ -111,8 +121,9 @@ static unsigned send_from_clients(unsigned count, uint64_t now) {
         unsigned flow = hosts[port] * PORTS + port;
         leave_from(i, client_of(flow).sin_addr);
         leaving.names[i] = relay;
-        write_payload(leaving.datagrams[i], flow, IN, now);
-        leaving.parts[i] = (struct iovec){leaving.datagrams[i], PAYLOAD};
+        unsigned length = next_length();
+        write_payload(leaving.datagrams[i], length, flow, IN, now);
+        leaving.parts[i] = (struct iovec){leaving.datagrams[i], length};
     }
     return send_burst(clients[port], &leaving, count);
 }
@@ -129,28 +140,63 @@ static unsigned send_run(int fd, struct burst *burst, unsigned count) {
     return sendmsg(fd, &run, 0) > 0 ? count : 0;
 }
 
+/* Send a burst, to each worker of the relay in bundles. How many datagrams of clients went out in them. */
+static unsigned send_bundles(unsigned count, unsigned *flow, uint64_t now) {
+    unsigned bundles = 0, sent[BATCH] = {0};
+    for (unsigned i = 0; i < count; bundles++) {
+        uint8_t *bundle = returning.datagrams[bundles], payloads[BATCH * MOST];
+        unsigned lengths[BATCH], parts = 0, octets = 0, port = inner[*flow], length = next_length();
+        struct sockaddr_in to[BATCH];
+        while (i < count && inner[*flow] == port && 4 + (parts + 1) * PART + octets + length <= BUNDLE) {
+            to[parts] = client_of(*flow);
+            write_payload(payloads + octets, length, *flow, OUT, now);
+            octets += lengths[parts++] = length;
+            length = next_length(), i++, *flow = (*flow + STRIDE) % flows;
+        }
+        bundle[0] = 0x56, bundle[1] = 0xed, bundle[2] = 0, bundle[3] = parts;
+        for (unsigned part = 0; part < parts; part++) {
+            bundle[4 + 2 * part] = lengths[part] >> 8, bundle[5 + 2 * part] = lengths[part];
+            write_header(bundle + 4 + 2 * parts + part * HEADER, &to[part], &relay);
+        }
+        memcpy(bundle + 4 + parts * PART, payloads, octets);
+        returning.names[bundles] = relay;
+        returning.names[bundles].sin_port = port;
+        returning.parts[bundles] = (struct iovec){bundle, 4 + parts * PART + octets};
+        sent[bundles] = parts;
+    }
+    unsigned all = 0;
+    for (unsigned i = send_burst(transceiver, &returning, bundles); i > 0; i--)
+        all += sent[i - 1];
+    return all;
+}
+
 static unsigned send_from_transceiver(unsigned count, uint64_t now) {
     static unsigned flow;
+    if (in_bundles)
+        return send_bundles(count, &flow, now);
     unsigned i = 0, first_port = inner[flow];
     for (; i < count && (!in_runs || inner[flow] == first_port); i++, flow = (flow + STRIDE) % flows) {
         struct sockaddr_in client = client_of(flow);
         returning.names[i] = relay;
         returning.names[i].sin_port = inner[flow];
+        unsigned length = next_length();
         write_header(returning.datagrams[i], &client, &relay);
-        write_payload(returning.datagrams[i] + HEADER, flow, OUT, now);
-        returning.parts[i] = (struct iovec){returning.datagrams[i], HEADER + PAYLOAD};
+        write_payload(returning.datagrams[i] + HEADER, length, flow, OUT, now);
+        returning.parts[i] = (struct iovec){returning.datagrams[i], HEADER + length};
     }
     return (in_runs ? send_run : send_burst)(transceiver, &returning, i);
 }
 
 /* What arrives */
 
-static void count_payload(const uint8_t *payload, unsigned flow, enum way way, uint64_t now) {
+static void count_payload(const uint8_t *payload, unsigned length, unsigned flow, enum way way, uint64_t now) {
     unsigned named;
     uint64_t left;
     memcpy(&named, payload + 8, 4), memcpy(&left, payload + 16, 8);
     if (named != flow || payload[24] != way)
         outcome.misrouted++;
+    else if (length != payload[26])
+        outcome.wrong_length++;
     else if (payload[25] == measurement) {
         outcome.arrived++;
         uint64_t transit = (now - left) / 1000;
@@ -159,38 +205,51 @@ static void count_payload(const uint8_t *payload, unsigned flow, enum way way, u
 }
 
 /* Answer a check as a transceiver does, with XOR-MAPPED-ADDRESS; a relay cannot see whether the answer is authentic. */
-static void answer(const uint8_t *datagram, unsigned flow, const struct sockaddr_in *from) {
+static void answer(const uint8_t *header, const uint8_t *request, unsigned flow, const struct sockaddr_in *from) {
     static const uint8_t cookie[4] = {0x21, 0x12, 0xa4, 0x42};
     uint8_t response[HEADER + 32];
     const uint8_t success[] = {1, 1, 0, 12}, mapped[] = {0, 0x20, 0, 8, 0, 1};
     uint8_t *stun = response + HEADER;
-    memcpy(response, datagram, HEADER);
-    memcpy(stun, success, 4), memcpy(stun + 4, datagram + HEADER + 4, 16), memcpy(stun + 20, mapped, 6);
+    memcpy(response, header, HEADER);
+    memcpy(stun, success, 4), memcpy(stun + 4, request + 4, 16), memcpy(stun + 20, mapped, 6);
     for (int i = 0; i < 2; i++)
-        stun[26 + i] = datagram[34 + i] ^ cookie[i];
+        stun[26 + i] = header[34 + i] ^ cookie[i];
     for (int i = 0; i < 4; i++)
-        stun[28 + i] = datagram[14 + i] ^ cookie[i];
+        stun[28 + i] = header[14 + i] ^ cookie[i];
     inner[flow] = from->sin_port;
     sendto(transceiver, response, sizeof response, 0, (const struct sockaddr *)from, sizeof *from);
 }
 
-static void arrive_at_transceiver(const uint8_t *datagram, unsigned length, const struct sockaddr_in *from,
-                                  uint64_t now) {
+static void arrive_with_header(const uint8_t *header, const uint8_t *payload, int length,
+                               const struct sockaddr_in *from, uint64_t now) {
     struct in_addr host;
     uint16_t port;
-    uint8_t header[HEADER];
-    memcpy(&host, datagram + 14, 4), memcpy(&port, datagram + 34, 2);
+    uint8_t expected[HEADER];
+    memcpy(&host, header + 14, 4), memcpy(&port, header + 34, 2);
     unsigned flow = flow_of(host, port == ports[0] ? 0 : 1);
     struct sockaddr_in client = client_of(flow);
-    write_header(header, &client, &relay);
-    if (length <= HEADER || flow == flows || memcmp(datagram, header, HEADER))
+    write_header(expected, &client, &relay);
+    if (length <= 0 || flow == flows || memcmp(header, expected, HEADER))
         outcome.misrouted++;
-    else if (datagram[HEADER] == 0)
-        answer(datagram, flow, from);
-    else if (length != HEADER + PAYLOAD)
-        outcome.wrong_length++;
+    else if (payload[0] == 0)
+        answer(header, payload, flow, from);
     else
-        count_payload(datagram + HEADER, flow, IN, now);
+        count_payload(payload, length, flow, IN, now);
+}
+
+static void arrive_at_transceiver(const uint8_t *datagram, int length, const struct sockaddr_in *from, uint64_t now) {
+    if (datagram[1] != 0xed) {
+        arrive_with_header(datagram, datagram + HEADER, length - HEADER, from, now);
+        return;
+    }
+    int parts = datagram[2] << 8 | datagram[3], at = 4 + parts * PART;
+    const uint8_t *headers = datagram + 4 + 2 * parts;
+    for (int part = 0; part < parts && at <= length; part++) {
+        int octets = datagram[4 + 2 * part] << 8 | datagram[5 + 2 * part];
+        arrive_with_header(headers + part * HEADER, datagram + at, octets, from, now);
+        at += octets;
+    }
+    outcome.wrong_length += at != length;
 }
 
 static void arrive_at_client(const uint8_t *datagram, unsigned length, const struct sockaddr_in *from, unsigned flow,
@@ -202,10 +261,8 @@ static void arrive_at_client(const uint8_t *datagram, unsigned length, const str
             outcome.misrouted++;
         else if (!answered[flow])
             answered[flow] = 1, answers++;
-    } else if (length != PAYLOAD)
-        outcome.wrong_length++;
-    else
-        count_payload(datagram, flow, OUT, now);
+    } else
+        count_payload(datagram, length, flow, OUT, now);
 }
 
 static struct in_addr sent_to(struct msghdr *message) {
@@ -367,7 +424,8 @@ int main(int count, char **arguments) {
         return 2;
     relay = address(INADDR_LOOPBACK, atoi(arguments[1]));
     transceiver = bound(address(INADDR_LOOPBACK, atoi(arguments[2])));
-    in_runs = count == 6;
+    in_runs = count == 6 && !strcmp(arguments[5], "gso");
+    in_bundles = count == 6 && !strcmp(arguments[5], "bundles");
     if (in_runs && setsockopt(transceiver, IPPROTO_UDP, UDP_GRO, &in_runs, sizeof in_runs) < 0)
         die("UDP_GRO");
     flows = atoi(arguments[3]);

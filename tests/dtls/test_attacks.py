@@ -392,7 +392,7 @@ def _rsa_certificate() -> bytes:
 
 def test_11_sequence_numbers_are_never_used_up() -> None:
     pair = Pair().run()
-    pair.client._records._sequences[1] = MAXIMUM_INDEX - RESERVED
+    pair.client._records._epochs[1].sequence = MAXIMUM_INDEX - RESERVED
     pair.client.send(b"the last", 1.0)
     with pytest.raises(LocalProtocolError):
         pair.client.send(b"one too many", 1.0)

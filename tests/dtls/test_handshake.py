@@ -48,6 +48,14 @@ def test_client_and_server_connect_and_agree(cookie: bool) -> None:
     assert pair.client.export(b"label", 20) != pair.client.export(b"other", 20)
 
 
+def test_what_only_the_handshake_needed_is_forgotten() -> None:
+    """A call lasts for an hour after it: the parsed key of a certificate alone takes two kilobytes."""
+    pair = Pair().run()
+    for ours in (pair.client, pair.server):
+        assert ours.state is State.CONNECTED
+        assert (ours._transcript, ours._share, ours._peer_key, ours._early) == ([], None, None, [])
+
+
 @pytest.mark.parametrize("suite", [number for number in SUITES if SUITES[number].authentication == "ecdsa"], ids=hex)
 @pytest.mark.parametrize("group", GROUPS)
 def test_client_and_server_agree_on_every_suite_and_group(suite: int, group: int) -> None:

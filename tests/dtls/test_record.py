@@ -122,7 +122,7 @@ def test_a_record_of_an_epoch_without_keys_is_of_the_wrong_epoch() -> None:
 def test_sequence_numbers_end_at_two_to_the_forty_eight() -> None:
     layer, _ = layers()
     layer.epoch = 1
-    layer._sequences[1] = MAXIMUM_INDEX - RESERVED
+    layer._epochs[1].sequence = MAXIMUM_INDEX - RESERVED
     room = [layer.has_room]
     layer.seal(APPLICATION_DATA, 1, b"")
     room.append(layer.has_room)

@@ -16,17 +16,25 @@ PATIENCE: Final = 20.0
 
 
 class Telephone:
-    """A `Caller` with a UDP socket of its own. It lives only within its verbs: between them, nothing is sent or heard."""
+    """A `Caller` with a UDP socket of its own. It lives only within its verbs: between them, nothing is sent or heard.
 
-    def __init__(self, *, setup: str = "actpass") -> None:
+    Of the addresses in the answer it takes the first, or `to`, and then it hears nobody else.
+    """
+
+    def __init__(self, *, setup: str = "actpass", to: tuple[str, int] | None = None) -> None:
         self.caller = Caller(entropy=os.urandom, outbox=[], setup=setup)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((HOST, 0))
+        self.answer = ""
+        self._to = to
+        self._socket = socket.socket(socket.AF_INET6 if to and ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        if to is None:
+            self._socket.bind((HOST, 0))
+        else:
+            self._socket.connect(to)
 
     @property
     def address(self) -> tuple[str, int]:
         """The host and port that it calls from."""
-        host, port = self._socket.getsockname()
+        host, port = self._socket.getsockname()[:2]
         return host, port
 
     def dial(self, url: str) -> None:
@@ -35,7 +43,8 @@ class Telephone:
         request = urllib.request.Request(url, offer, {"Content-Type": "application/sdp"})
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             assert response.status == 201
-            self.caller.answered(response.read().decode(), time.monotonic())
+            self.answer = response.read().decode()
+        self.caller.answered(self.answer, time.monotonic(), to=self._to)
         self.hears(1)
 
     def hears(self, more: int) -> None:

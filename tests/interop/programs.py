@@ -77,7 +77,8 @@ class Program:
         """SIGKILL: what a crash is like. No goodbye, nothing written down."""
         self._process.kill()
         self._process.wait()
-        self._reader.join()
+        self._reader.join(STOP)
+        assert not self._reader.is_alive(), f"{self} is dead, and something that it started is not"
 
     def restart(self) -> None:
         """Start it again as it was started before."""
@@ -124,7 +125,7 @@ class Fleet:
 
 
 @contextmanager
-def fleet(folder: Path, *options: str, transceivers: int = 1) -> Iterator[Fleet]:
+def fleet(folder: Path, *options: str, transceivers: int = 1, relay_options: Sequence[str] = ()) -> Iterator[Fleet]:
     """Run a relay and transceivers apart, with a key file and a directory file in `folder`; `options` are for the transceivers."""
     key, directory = folder / "key", folder / "directory"
     key.write_text(key_line())
@@ -143,6 +144,7 @@ def fleet(folder: Path, *options: str, transceivers: int = 1) -> Iterator[Fleet]
                 str(key),
                 "--directory",
                 str(directory),
+                *relay_options,
             ),
             ready=re.escape(public),
         )

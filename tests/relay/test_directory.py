@@ -41,6 +41,14 @@ def test_it_tells_transceivers_from_others() -> None:
     assert ("192.0.2.6", 7000) not in directory
 
 
+def test_it_tells_whom_a_socket_cannot_reach() -> None:
+    directory = Directory.read(TEXT)
+    assert directory.unreachable_from("192.0.2.1") == "2001:db8::5"
+    assert directory.unreachable_from("2001:db8::1") == "192.0.2.5"
+    assert directory.unreachable_from("::") is None  # it serves both versions
+    assert Directory.of(["1/7=192.0.2.5:7000"]).unreachable_from("0.0.0.0") is None
+
+
 def test_it_can_be_replaced_as_a_whole() -> None:
     directory = Directory.read(TEXT)
     directory.replace(Directory.of(["1/7=192.0.2.6:7000"]))

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trioice.relay.encapsulation import HEADER_LENGTH, MAGIC, client_address, header, is_encapsulated
+from trioice.relay.encapsulation import (
+    BUNDLE_LENGTH,
+    BUNDLE_MAGIC,
+    HEADER_LENGTH,
+    MAGIC,
+    PART_LENGTH,
+    client_address,
+    header,
+    is_encapsulated,
+    join,
+    split,
+)
 
 PROXY = ("203.0.113.10", 3478)
 
@@ -54,3 +65,73 @@ def test_a_header_must_be_whole_and_begin_with_the_magic() -> None:
 def test_no_datagram_of_a_client_looks_like_a_header(first: int) -> None:
     # RFC 7983, 7: STUN, ZRTP, DTLS and TURN channels, RTP and RTCP.
     assert MAGIC[0] != first
+
+
+ONE, TWO = header(("192.0.2.1", 1), PROXY), header(("192.0.2.2", 2), PROXY)
+PARTS = st.lists(st.tuples(st.sampled_from([ONE, TWO]), st.binary(max_size=700)), max_size=80)
+
+
+def test_the_layout_of_a_bundle() -> None:
+    assert list(join([(ONE, b"first"), (TWO, b"2nd")])) == [
+        bytes.fromhex("56ed 0002 0005 0003") + ONE + TWO + b"first" + b"2nd"
+    ]
+
+
+def test_what_is_alone_goes_without_a_bundle() -> None:
+    assert list(join([(ONE, b"alone")])) == [ONE + b"alone"]
+    assert list(join([])) == []
+
+
+def test_what_fits_no_bundle_goes_alone_in_its_turn() -> None:
+    long = bytes(BUNDLE_LENGTH)
+    assert list(join([(ONE, b"1"), (TWO, long), (ONE, b"2"), (ONE, b"3")])) == [
+        ONE + b"1",
+        TWO + long,
+        *join([(ONE, b"2"), (ONE, b"3")]),
+    ]
+
+
+@pytest.mark.parametrize(("spare", "datagrams"), [(0, 1), (-1, 2)])
+def test_a_bundle_is_as_long_as_may_be(spare: int, datagrams: int) -> None:
+    octets = BUNDLE_LENGTH - 4 - 2 * PART_LENGTH
+    bundles = list(join([(ONE, bytes(octets // 2)), (TWO, bytes(octets - octets // 2 - spare))]))
+    assert len(bundles) == datagrams
+    assert len(bundles[0]) == BUNDLE_LENGTH or datagrams > 1
+
+
+@given(PARTS)
+def test_what_is_joined_is_split_again(parts: list[tuple[bytes, bytes]]) -> None:
+    datagrams = list(join(parts))
+    taken = [split(each) or [(each[:HEADER_LENGTH], each[HEADER_LENGTH:])] for each in datagrams]
+    assert [part for row in taken for part in row] == parts
+    assert all(len(each) <= BUNDLE_LENGTH for each in datagrams)
+
+
+BUNDLE = next(join([(ONE, b"first"), (TWO, b"2nd")]))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        BUNDLE_MAGIC,
+        BUNDLE_MAGIC + b"\x00\x00",
+        BUNDLE_MAGIC + b"\xff\xff" + bytes(1400),
+        BUNDLE[:-1],
+        BUNDLE + b"\x00",
+        BUNDLE[:4] + b"\x00\x06" + BUNDLE[6:],
+        BUNDLE.replace(TWO, BUNDLE_MAGIC + TWO[2:]),
+        BUNDLE.replace(ONE, b"\x57" + ONE[1:]),
+        MAGIC + BUNDLE[2:],
+    ],
+    ids=["empty", "short", "none", "too many", "cut", "longer", "a lie", "nested", "no header", "no bundle"],
+)
+def test_what_is_no_bundle_from_end_to_end_is_none(octets: bytes) -> None:
+    assert split(octets) is None
+
+
+@given(st.binary(max_size=200), st.binary(max_size=4))
+def test_no_octets_of_a_bundle_raise(octets: bytes, count: bytes) -> None:
+    for bundle in (octets, BUNDLE_MAGIC + octets, BUNDLE_MAGIC + count + octets, BUNDLE[:6] + octets):
+        parts = split(bundle)
+        assert parts is None or sum(PART_LENGTH + len(payload) for _, payload in parts) + 4 == len(bundle)

@@ -1,21 +1,21 @@
 """The relay's loops on real sockets: the fast ones do what the plain ones do, octet for octet, at an exact cost."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.harness.clockwork import calls
 from tests.harness.world import World
-from tests.relay.world import KEYS, check, success
-from trioice.mmsg import is_available
+from tests.relay.pair import NEW, STRANGER, A, B, C, Pair, apart, taken
+from tests.relay.world import KEYS, TO_BOB, check, success
+from trioice.mmsg import BURST, DATAGRAM, is_available
 from trioice.ports import UdpPort
-from trioice.relay.core import IDLE, Drop
+from trioice.relay.core import HOLD, IDLE, Drop
 from trioice.relay.directory import Directory
-from trioice.relay.encapsulation import header
+from trioice.relay.encapsulation import BUNDLE_MAGIC, HEADER_LENGTH, PART_LENGTH, header, join, split
 from trioice.relay.forward import LOOK
 from trioice.relay.server import Relay
 
@@ -53,7 +53,7 @@ class Setting:
         with trio.fail_after(5):
             while not got or not got[-1].endswith(mark):
                 await receiver.readable()
-                got += [datagram for datagram, _ in receiver.receive()]
+                got += [each for datagram, _ in receiver.receive() for each in apart(datagram)]
         return got[:-1]
 
 
@@ -157,29 +157,148 @@ async def test_idle_flows_are_looked_for_now_and_then(autojump_clock: MockClock,
 
 
 @bursts_only
-@pytest.mark.parametrize(("way", "exact"), [("_clients", 3), ("_transceivers", 3)])
+@pytest.mark.parametrize(("way", "exact"), [("_clients", 0), ("_transceivers", 0)])
 async def test_a_packet_more_costs_so_many_calls_more(way: str, exact: int) -> None:
     """The cost of a packet in a burst: the difference between two bursts, so that the burst's own cost is left out."""
-    setting = Setting(plain=False)
-    core, shortcut = setting.relay.core, setting.relay._shortcut
-    assert shortcut is not None
-    core.receive(check(), setting.client.address, trio.current_time())
-    core.returned(setting.header + success(), setting.transceiver.address, trio.current_time())
-    sender, by, octets = {
-        "_clients": (setting.client, setting.public, b"\x80" + bytes(120)),
-        "_transceivers": (setting.transceiver, setting.inner, setting.header + b"\x80" + bytes(120)),
-    }[way]
-    assert by.mmsg is not None
-    forward: Callable[[int], list[int]] = getattr(shortcut, way)
+    with Pair(plain=False, bundles=False) as pair:
+        pair.connect()
+        packets = {
+            "_clients": ((0, b"\x80" + bytes(120)), pair.from_clients),
+            "_transceivers": ((0, pair.headers[0] + b"\x80" + bytes(120)), pair.from_transceivers),
+        }
+        packet, send = packets[way]
+        assert (pair.cost(way, send, [packet] * 42) - pair.cost(way, send, [packet] * 2)) / 40 == exact
 
-    def cost(packets: int) -> int:
-        sender.send([(octets, by.address)] * packets)
-        assert by.mmsg is not None
-        count = by.mmsg.fill()
-        assert count == packets
-        return calls(lambda: forward(count))
 
-    cost(1)  # learns whom to trust
-    assert (cost(42) - cost(2)) / 40 == exact
-    for port in (setting.client, setting.transceiver, setting.public, setting.inner):
-        port.close()
+@bursts_only
+async def test_a_bundle_more_to_a_transceiver_costs_so_many_calls_more() -> None:
+    with Pair(plain=False) as pair:
+        pair.connect()
+        packet = (0, b"\x80" + bytes(500))  # two fill a bundle
+        few, many = (pair.cost("_clients", pair.from_clients, [packet] * count) for count in (4, 44))
+        # Its bounds, once more; its front: a verb, the layout, the packing, and five lengths of it.
+        assert (many - few) / 20 == 9
+
+
+@bursts_only
+@pytest.mark.parametrize(("unanswered", "exact"), [(False, 1), (True, 4)])
+async def test_a_packet_of_nobody_costs_next_to_nothing(unanswered: bool, exact: int) -> None:
+    with Pair(plain=False) as pair:
+        pair.connect()
+        if not unanswered:
+            pair.from_transceivers([(1, pair.headers[NEW] + success())])
+            pair.move()
+        strays = [(STRANGER, b"\x80stray")]
+        few, many = (pair.cost("_clients", pair.from_clients, strays * count) for count in (4, 44))
+        # To a list of the burst; and while somebody waits for an answer: is it he? (two), does he wait?
+        assert (many - few) / 40 == exact
+        assert pair.core.dropped == {Drop.UNKNOWN_CLIENT: 2 * (4 + 44)}
+        assert pair.public.mmsg is not None
+        assert pair.public.mmsg.known(pair.public.mmsg.key(pair.clients[STRANGER].address)) is None  # nor any memory
+
+
+def a_burst_of_clients(rng: random.Random) -> list[tuple[int, bytes]]:
+    usual = rng.random() < 0.3
+    return [
+        (rng.choice((A, B, C)), b"\x80" + rng.randbytes(rng.randrange(160)))
+        if usual or rng.random() < 0.5
+        else (
+            rng.randrange(5),
+            rng.choice(
+                (b"", b"\x00junk", b"\x01", b"\x16dtls", b"\x56\xed\x00\x01", bytes([128]) * 1400, check(TO_BOB))
+            ),
+        )
+        for _ in range(rng.randrange(1, 60))
+    ]
+
+
+def a_burst_of_transceivers(rng: random.Random, headers: list[bytes]) -> list[tuple[int, bytes]]:
+    unknown = header(("192.0.2.99", 9), ("192.0.2.1", 3478))
+    nested = next(join([(headers[A], b"\x80a"), (headers[B], b"\x80b")]))
+    burst = []
+    for _ in range(rng.randrange(1, 40)):
+        parts = [
+            (
+                rng.choice((*headers[:4], headers[A])),
+                rng.choice((b"\x80" + rng.randbytes(rng.randrange(160)), b"\x80rtp", b"\x00", success())),
+            )
+            for _ in range(rng.randrange(2, 9))
+        ]
+        if rng.random() < 0.2:
+            parts[0] = rng.choice(((headers[A], b""), (unknown, b""), (nested[:HEADER_LENGTH], nested[HEADER_LENGTH:])))
+        kind = rng.random()
+        datagrams = [head + payload for head, payload in parts] if kind < 0.4 else [next(join(parts))]
+        if kind > 0.9:
+            cut = datagrams[0]
+            datagrams = [rng.choice((cut[:-1], cut + b"x", cut[:40], cut[:2] + b"\x00\x00" + cut[4:], cut[:1], b""))]
+        burst += [(rng.choice((0, 0, 0, 0, 1, 2)), datagram) for datagram in datagrams]
+    return burst[:60]
+
+
+@bursts_only
+@pytest.mark.parametrize("bundles", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_fast_loops_do_what_the_plain_ones_do(seed: int, bundles: bool) -> None:
+    with Pair(plain=True) as plain, Pair(plain=False, bundles=bundles) as fast:
+        heard = []
+        for pair in (plain, fast):
+            rng = random.Random(seed)
+            pair.connect()
+            rows = []
+            for _ in range(5):
+                pair.from_clients(a_burst_of_clients(rng))
+                pair.from_transceivers(a_burst_of_transceivers(rng, pair.headers))
+                pair.move()
+                rows.append(pair.heard())
+            heard.append(rows)
+        assert heard[0] == heard[1]
+        for name in ("inner_datagrams", "inner_octets", "outer_datagrams", "outer_octets", "flows", "unconfirmed"):
+            assert getattr(plain.core, name) == getattr(fast.core, name), name
+        # A check comes to the core when the burst is through, and what came behind it was still a stranger's.
+        for core in (plain.core, fast.core):
+            core.dropped[Drop.UNKNOWN_CLIENT] += core.dropped.pop(Drop.UNCONFIRMED, 0)
+        assert plain.core.dropped == fast.core.dropped
+
+
+@bursts_only
+async def test_what_goes_to_one_transceiver_goes_in_few_bundles() -> None:
+    with Pair(plain=False) as pair:
+        pair.connect()
+        pair.from_clients([(client, b"\x80" + bytes(100)) for client in (A, C, B) * 9])
+        pair.move()
+        one, two = (taken(port) for port in pair.transceivers[:2])
+        assert [len(split(datagram) or "") for datagram in one] == [9, 9]
+        assert [len(split(datagram) or "") for datagram in two] == [9]
+
+
+@bursts_only
+async def test_an_answer_in_a_bundle_keeps_a_flow_and_moves_it() -> None:
+    with Pair(plain=False) as pair:
+        pair.connect()
+        answer = next(join([(pair.headers[A], b"\x80media"), (pair.headers[A], success())]))
+        pair.from_transceivers([(0, answer)])
+        pair.move(HOLD - 1)
+        pair.from_transceivers([(1, pair.headers[A] + success())])
+        pair.move(HOLD + 1)
+        pair.from_clients([(A, b"\x80media")])
+        pair.move(HOLD + 1)
+        assert pair.heard()[0] == [[(A, b"\x80media")], [], []]
+        pair.from_transceivers([(1, answer)])
+        pair.move(3 * HOLD)
+        pair.from_clients([(A, b"\x80media")])
+        pair.move(3 * HOLD)
+        assert pair.heard()[0] == [[], [(A, b"\x80media")], []]
+
+
+@bursts_only
+async def test_the_last_octets_of_a_full_burst_may_be_an_empty_payload() -> None:
+    with Pair(plain=False) as pair:
+        pair.connect()
+        long = b"\x80" + bytes(DATAGRAM - 4 - 2 * PART_LENGTH - 1)
+        front = BUNDLE_MAGIC + b"\x00\x02" + len(long).to_bytes(2, "big") + bytes(2)
+        bundle = front + 2 * pair.headers[A] + long
+        assert len(bundle) == DATAGRAM
+        pair.from_transceivers([(0, bundle)] * BURST)
+        pair.move()
+        assert pair.heard()[1][A] == [long] * BURST
+        assert pair.core.dropped == {Drop.EMPTY: BURST}

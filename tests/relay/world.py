@@ -40,9 +40,9 @@ def make_relay(
     return RelayCore(
         keys=keys,
         directory=Shards(ROUTES) if directory is None else directory,
-        proxy=PROXY,
+        proxy=lambda client: PROXY,
         transport_address=lambda address: cast("tuple[str, int]", address)[:2],
-        make_address=lambda address: address,
+        make_address=lambda client, proxy: client,
         inner=inner,
         outer=outer,
         limit=limit,

@@ -74,6 +74,24 @@ async def test_after_a_relay_restart_the_call_is_back_at_the_next_check(
     assert dialled.transceiver.calls == {dialled.call.id: dialled.call}
 
 
+async def test_a_client_that_the_kernel_gives_to_another_worker_loses_no_more_than_the_wait_for_its_next_check(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(nursery)
+    first = await world.relay()
+    dialled = await world.dial(await world.transceiver())
+    await dialled.hears(100, within=4.0)
+    for number, inner in enumerate([("10.0.0.2", 4000), ("10.0.0.3", 4000)]):
+        second = await world.relay(inner=inner)  # takes the public address; what was there can still send from it
+        await dialled.hears(200, within=NEXT_CHECK + 4.1)
+        numbers = sorted({int(payload[:8]) for _, _, payload in dialled.caller.heard})
+        lost = numbers[-1] - len(numbers)
+        assert 0 < lost <= (number + 1) * NEXT_CHECK / 0.02
+        assert second.relay.core.flows == 1
+    assert first.relay.core.flows == 1
+    assert dialled.transceiver.calls == {dialled.call.id: dialled.call}
+
+
 async def test_each_call_lands_on_the_transceiver_that_answered_it(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:

@@ -20,9 +20,10 @@ from trio_websocket import open_websocket_url
 from tests.signaling.stand_in import OFFER, Body, StandIn
 from tests.signaling.test_http import SDP
 from tests.signaling.test_websocket import OFFERED, Client
+from trioice.signaling.connection import SIP, Stream
 from trioice.signaling.http import application
 from trioice.signaling.interface import Transceiver as Interface
-from trioice.signaling.serve import SIP, Stream, serve_http, serve_streams
+from trioice.signaling.serve import serve_http, serve_streams
 from trioice.signaling.websocket import serve_websocket
 from trioice.transceiver.call import Call
 from trioice.transceiver.server import Transceiver

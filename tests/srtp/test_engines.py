@@ -288,21 +288,25 @@ def test_a_sender_speaks_for_sixteen_ssrcs(engine: Engine) -> None:
 # -- Nonces -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_packet_may_be_protected_again(engine: Engine, profile: Profile) -> None:
-    out = engine.sender(profile, master(profile))
-    sealed = protected(out, range(WINDOW))
-    assert protected(out, range(WINDOW)) == sealed
-
-
-def test_another_packet_under_a_used_index_is_refused(engine: Engine, profile: Profile) -> None:
+def test_a_used_index_is_refused(engine: Engine, profile: Profile) -> None:
     out = engine.sender(profile, master(profile))
     protected(out, range(2 * WINDOW))
     for sequence in (2 * WINDOW - 1, WINDOW, WINDOW - 1, 0):
         assert out.protect(rtp(sequence, payload=b"another packet")) is None
-    assert out.protect(rtp(0)) is None  # the same, but too old to be remembered
-    assert out.dropped == {Drop.REUSED: 5}
+        assert out.protect(rtp(sequence)) is None  # the very same is refused as well
+    assert out.dropped == {Drop.REUSED: 8}
     protected(out, [30000])
-    assert out.protect(rtp(2 * WINDOW - 1)) is None  # nothing took its place, but it lies before the window
+    assert out.protect(rtp(2 * WINDOW)) is None  # it was left out, but lies before the window
+
+
+def test_what_comes_before_the_first_is_taken_once(engine: Engine, profile: Profile) -> None:
+    out, into = engine.sender(profile, master(profile)), engine.receiver(profile, master(profile))
+    for packet in protected(out, [5, 2, 4, 3, 6]):
+        assert into.unprotect(packet)
+    assert [out.protect(rtp(sequence)) for sequence in (2, 3, 4, 5, 6)] == [None] * 5
+    far = protected(out, [5000])
+    assert into.unprotect(far[0])
+    assert out.protect(rtp(1)) is None
 
 
 def test_a_gap_in_the_window_may_be_filled_once(engine: Engine, profile: Profile) -> None:

@@ -50,6 +50,8 @@ class State(enum.Enum):
     CLOSED = enum.auto()
     FAILED = enum.auto()
 
+    __hash__ = object.__hash__  # enum's own is written in Python, and every step looks states up
+
 
 OVER: Final = frozenset({State.CLOSED, State.FAILED})
 

@@ -111,11 +111,13 @@ class Certificate:
 
     def sign(self, octets: bytes) -> bytes:
         """Sign by `OUR_SCHEME`. Deterministic (RFC 6979): no weak randomness can give the key away."""
-        return self._key.sign(octets, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        return self._key.sign(octets, _SIGNING)
 
 
 OUR_SCHEME: Final = 0x0403
 """ecdsa_secp256r1_sha256."""
+
+_SIGNING: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 _PKCS1: Final = "pkcs1"
 _PSS: Final = "pss"
@@ -179,7 +181,9 @@ def kind_of(key: PublicKey) -> str:
 
 def verify(key: PublicKey, scheme: int, signature: bytes, octets: bytes) -> bool:
     """Tell whether `signature` over `octets` is the holder's of `key`, by a scheme that fits the key."""
-    kind, algorithm = SCHEMES.get(scheme, ("", hashes.SHA256()))
+    if scheme not in SCHEMES:
+        return False
+    kind, algorithm = SCHEMES[scheme]
     try:
         if isinstance(key, rsa.RSAPublicKey) and kind == _PKCS1:
             key.verify(signature, octets, padding.PKCS1v15(), algorithm)

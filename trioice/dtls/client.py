@@ -1,5 +1,6 @@
 """The DTLS 1.2 client: flights 1, 3 and 5 of RFC 6347, 4.2.4, figure 1."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -26,7 +27,7 @@ from trioice.dtls.messages import (
     ServerKeyExchange,
 )
 from trioice.errors import LocalProtocolError, Malformed, Misbehaviour, RemoteProtocolError
-from trioice.wire import opaque
+from trioice.wire import numbers, opaque
 
 ECDSA_SIGN: Final = 64
 
@@ -48,7 +49,7 @@ class DtlsClient(Handshake):
             version=VERSION_1_2,
             random=self._random,
             cipher_suites=tuple(self.cipher_suites),
-            extensions=self._offers(),
+            extensions=_offers(tuple(self.groups), tuple(self.profiles)),
         )
 
     def start(self, now: float) -> None:
@@ -57,19 +58,6 @@ class DtlsClient(Handshake):
             raise LocalProtocolError(f"no start in {self.state.name}")
         self.state = State.WAIT_SERVER_HELLO
         self._flight_1(now)
-
-    def _offers(self) -> extensions.Extensions:
-        # No supported_versions: that is how one says 1.2 and nothing newer.
-        offers = [
-            (extensions.EXTENDED_MASTER_SECRET, b""),
-            (extensions.RENEGOTIATION_INFO, extensions.NO_RENEGOTIATION),
-            (extensions.SUPPORTED_GROUPS, extensions.numbers(self.groups)),
-            (extensions.EC_POINT_FORMATS, opaque(1, bytes((extensions.UNCOMPRESSED,)))),
-            (extensions.SIGNATURE_ALGORITHMS, extensions.numbers(tuple(SCHEMES))),
-        ]
-        if self.profiles:
-            offers.append((extensions.USE_SRTP, UseSrtp(tuple(self.profiles)).octets()))
-        return tuple(offers)
 
     def _take(self, message: Message, now: float) -> State | None:
         step = STEPS[self.state].get(message.kind)
@@ -184,6 +172,22 @@ class DtlsClient(Handshake):
         self._read_finished(message, b"server finished")
         self._flights.end()
         return State.CONNECTED
+
+
+@functools.lru_cache(maxsize=16)
+def _offers(groups: tuple[int, ...], profiles: tuple[int, ...]) -> extensions.Extensions:
+    """Write the extensions of a ClientHello, which are the same for all calls of a program."""
+    # No supported_versions: that is how one says 1.2 and nothing newer.
+    offers = [
+        (extensions.EXTENDED_MASTER_SECRET, b""),
+        (extensions.RENEGOTIATION_INFO, extensions.NO_RENEGOTIATION),
+        (extensions.SUPPORTED_GROUPS, numbers(groups)),
+        (extensions.EC_POINT_FORMATS, opaque(1, bytes((extensions.UNCOMPRESSED,)))),
+        (extensions.SIGNATURE_ALGORITHMS, numbers(tuple(SCHEMES))),
+    ]
+    if profiles:
+        offers.append((extensions.USE_SRTP, UseSrtp(profiles).octets()))
+    return tuple(offers)
 
 
 Step: TypeAlias = Callable[[DtlsClient, Message, float], State]

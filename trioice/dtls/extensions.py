@@ -3,13 +3,12 @@
 Unknown extensions are kept, so that a hello can be written back as it was read.
 """
 
-from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import attrs
 
 from trioice.errors import Malformed
-from trioice.wire import Reader, opaque, uint
+from trioice.wire import Reader, numbers, opaque, uint
 
 Extensions: TypeAlias = tuple[tuple[int, bytes], ...]
 
@@ -43,15 +42,10 @@ def octets(extensions: Extensions) -> bytes:
     return opaque(2, b"".join(uint(2, kind) + opaque(2, value) for kind, value in extensions)) if extensions else b""
 
 
-def numbers(values: Sequence[int]) -> bytes:
-    """Write a list of 16-bit numbers: supported_groups, signature_algorithms."""
-    return opaque(2, b"".join(uint(2, value) for value in values))
-
-
 def read_numbers(value: bytes, size: int = 2) -> list[int]:
     """Read a list of 16-bit numbers behind a length of `size` octets (1 in supported_versions)."""
     reader = Reader(value)
-    values = reader.vector(size, lambda item: item.uint(2), least=1)
+    values = list(reader.numbers(size, least=1))
     reader.end()
     return values
 
@@ -75,7 +69,7 @@ class UseSrtp:
     def read(cls, value: bytes) -> "UseSrtp":
         """Read what either side sent."""
         reader = Reader(value)
-        profiles = tuple(reader.vector(2, lambda item: item.uint(2), least=1))
+        profiles = reader.numbers(2, least=1)
         mki = reader.opaque(1)
         reader.end()
         return cls(profiles, mki)

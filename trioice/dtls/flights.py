@@ -57,6 +57,22 @@ Flight: TypeAlias = Sequence[Message | ChangeCipherSpec]
 class Flights:
     """The flight that is on its way, its timer, and the round-trip time that it shows. Returns datagrams."""
 
+    __slots__ = (
+        "_awaits_answer",
+        "_first_timeout",
+        "_flight",
+        "_is_measured",
+        "_mtu",
+        "_peer_is_present",
+        "_records",
+        "_repetitions",
+        "_sent_at",
+        "_timeout",
+        "_transmissions",
+        "deadline",
+        "rtt",
+    )
+
     def __init__(self, records: RecordLayer, first_timeout: float, mtu: int) -> None:
         self.deadline = NEVER
         self.rtt: float | None = None

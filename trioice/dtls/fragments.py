@@ -1,14 +1,18 @@
 """Handshake messages in fragments: cutting them, and putting them together in any order and overlap (RFC 6347, 4.2.2-4.2.3)."""
 
 from collections.abc import Iterator
+from struct import Struct
 from typing import Final, Self
 
 import attrs
 
 from trioice.dtls.drops import Drop
-from trioice.wire import Reader, uint
+from trioice.wire import Reader
 
-HEADER_SIZE: Final = 12
+# msg_type and length (8 + 24 bits), message_seq, fragment_offset and fragment_length (24 bits each): RFC 6347, 4.2.2.
+_HEADER: Final = Struct("!IHHI")
+
+HEADER_SIZE: Final = _HEADER.size
 
 AHEAD: Final = 8
 """Messages, beyond the one that is due, of which fragments are kept: no flight of DTLS 1.2 has more than six."""
@@ -33,8 +37,14 @@ class Fragment:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read one fragment of the several that a record may hold."""
-        kind, length, sequence, offset = reader.uint(1), reader.uint(3), reader.uint(2), reader.uint(3)
-        return cls(kind=kind, length=length, sequence=sequence, offset=offset, octets=reader.opaque(3))
+        first, sequence, high, low = _HEADER.unpack(reader.take(HEADER_SIZE))
+        return cls(
+            kind=first >> 24,
+            length=first & 0xFFFFFF,
+            sequence=sequence,
+            offset=high << 8 | low >> 24,
+            octets=reader.take(low & 0xFFFFFF),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -52,12 +62,15 @@ class Message:
 
     def fragment(self, start: int, end: int) -> bytes:
         """Write the fragment of body[start:end]."""
-        header = (uint(1, self.kind), uint(3, len(self.body)), uint(2, self.sequence), uint(3, start))
-        return b"".join((*header, uint(3, end - start), self.body[start:end]))
+        first = self.kind << 24 | len(self.body)
+        low = (start & 0xFF) << 24 | end - start
+        return _HEADER.pack(first, self.sequence, start >> 8, low) + self.body[start:end]
 
 
 class Reassembler:
     """Gives messages out whole and in order; a message that nobody completes costs what it announced, within bounds."""
+
+    __slots__ = ("_partial", "next")
 
     def __init__(self) -> None:
         self.next = 0
@@ -94,6 +107,8 @@ class Reassembler:
 
 class _Partial:
     """A message on its way: its octets, and a bit for each that has come."""
+
+    __slots__ = ("_come", "body", "epoch", "kind")
 
     def __init__(self, kind: int, length: int, epoch: int) -> None:
         self.kind = kind

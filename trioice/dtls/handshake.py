@@ -168,13 +168,13 @@ class Handshake(Association):
         self.version, self.cipher_suite, self.srtp_profile = VERSION_1_2, self._suite.number, self._profile
         self.peer_certificate = self._peer_der
         self._transcript.clear()
-        self._share = None
+        self._share = self._peer_key = None
         self.events.append(Connected(self.version, self.cipher_suite, self.srtp_profile))
 
     def _end(self, state: State) -> None:
         super()._end(state)
         self._transcript.clear()
-        self._secrets = self._share = None
+        self._secrets = self._share = self._peer_key = None
 
 
 def final_flight(finished: Message, *before: Message) -> Flight:

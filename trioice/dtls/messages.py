@@ -11,7 +11,7 @@ import attrs
 from trioice.dtls import extensions
 from trioice.dtls.extensions import Extensions
 from trioice.errors import Malformed
-from trioice.wire import Reader, opaque, uint
+from trioice.wire import Reader, numbers, opaque, uint
 
 NULL_COMPRESSION: Final = 0
 NAMED_CURVE: Final = 3
@@ -71,7 +71,7 @@ class ClientHello(Body):
             random=reader.take(RANDOM_LENGTH),
             session_id=reader.opaque(1),
             cookie=reader.opaque(1),
-            cipher_suites=tuple(reader.vector(2, lambda item: item.uint(2), least=1)),
+            cipher_suites=reader.numbers(2, least=1),
             compression_methods=reader.opaque(1, least=1),
             extensions=extensions.read(reader),
         )
@@ -84,7 +84,7 @@ class ClientHello(Body):
                 self.random,
                 opaque(1, self.session_id),
                 opaque(1, self.cookie),
-                extensions.numbers(self.cipher_suites),
+                numbers(self.cipher_suites),
                 opaque(1, self.compression_methods),
                 extensions.octets(self.extensions),
             )
@@ -199,13 +199,13 @@ class CertificateRequest(Body):
 
     @classmethod
     def _take(cls, reader: Reader) -> Self:
-        types, schemes = reader.opaque(1, least=1), reader.vector(2, lambda item: item.uint(2), least=1)
+        types, schemes = reader.opaque(1, least=1), reader.numbers(2, least=1)
         reader.vector(2, lambda item: item.opaque(2, least=1))
-        return cls(types, tuple(schemes))
+        return cls(types, schemes)
 
     def octets(self) -> bytes:
         """Write the body."""
-        return opaque(1, self.types) + extensions.numbers(self.schemes) + opaque(2, b"")
+        return opaque(1, self.types) + numbers(self.schemes) + opaque(2, b"")
 
 
 @attrs.frozen

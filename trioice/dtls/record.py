@@ -63,53 +63,61 @@ def split(datagram: bytes) -> tuple[list[Record], bytes]:
     return records, datagram[position:]
 
 
+class _Epoch:
+    """The keys of both directions, our next sequence number, and which of the peer's were seen. Epoch 0 has but the number."""
+
+    __slots__ = ("reading", "sequence", "window", "writing")
+
+    def __init__(self, writing: Protection | None = None, reading: Protection | None = None) -> None:
+        self.writing = writing
+        self.reading = reading
+        self.sequence = 0
+        self.window = ReplayWindow(REPLAY_WINDOW)
+
+
 class RecordLayer:
     """Both directions of an association: the keys, numbers and windows of its epochs."""
+
+    __slots__ = ("_epochs", "epoch")
 
     def __init__(self) -> None:
         self.epoch = 0
         """The epoch that alerts and application data are written in."""
-        self._writing: dict[int, Protection] = {}
-        self._reading: dict[int, Protection] = {}
-        self._sequences = {0: 0}
-        self._windows: dict[int, ReplayWindow] = {}
+        self._epochs = {0: _Epoch()}
 
     def install(self, epoch: int, *, writing: Protection, reading: Protection) -> None:
         """Give `epoch` its keys. Reading begins at once, writing where flights or the owner say so."""
-        self._writing[epoch] = writing
-        self._reading[epoch] = reading
-        self._sequences[epoch] = 0
-        self._windows[epoch] = ReplayWindow(REPLAY_WINDOW)
+        self._epochs[epoch] = _Epoch(writing, reading)
 
     @property
     def sequences(self) -> Mapping[int, int]:
         """The next sequence number of each epoch."""
-        return self._sequences
+        return {number: epoch.sequence for number, epoch in self._epochs.items()}
 
     @property
     def has_room(self) -> bool:
         """Tell whether application data may use one more sequence number of the current epoch (RFC 6347, 4.1)."""
-        return self._sequences[self.epoch] <= MAXIMUM_INDEX - RESERVED
+        return self._epochs[self.epoch].sequence <= MAXIMUM_INDEX - RESERVED
 
     def reads(self, epoch: int) -> bool:
         """Tell whether records of `epoch` can be opened."""
-        return epoch == 0 or epoch in self._reading
+        return epoch in self._epochs
 
     def overhead(self, epoch: int) -> int:
         """Tell how many octets a record of `epoch` has beyond its payload."""
-        protection = self._writing.get(epoch)
+        protection = self._epochs[epoch].writing
         return HEADER.size + (protection.overhead if protection is not None else 0)
 
     def seal(self, kind: int, epoch: int, payload: bytes) -> bytes:
         """Write a record with the next sequence number of `epoch`."""
-        sequence = self._sequences[epoch]
+        keys = self._epochs[epoch]
+        sequence = keys.sequence
         if sequence > MAXIMUM_INDEX:
             # Out of reach as long as application data respects `has_room`.
             raise LocalProtocolError("the sequence numbers of this epoch are used up")
-        self._sequences[epoch] = sequence + 1
-        protection = self._writing.get(epoch)
-        if protection is not None:
-            payload = protection.seal((epoch << 48 | sequence).to_bytes(8, "big"), kind, payload)
+        keys.sequence = sequence + 1
+        if keys.writing is not None:
+            payload = keys.writing.seal((epoch << 48 | sequence).to_bytes(8, "big"), kind, payload)
         header = HEADER.pack(kind, VERSION_1_2, epoch, sequence >> 32, sequence & 0xFFFFFFFF, len(payload))
         return header + payload
 
@@ -119,13 +127,13 @@ class RecordLayer:
             # No window here: a forged number far ahead would close it for the peer's real records.
             # Handshake messages have numbers of their own.
             return record.payload
-        protection = self._reading.get(record.epoch)
-        if protection is None:
+        keys = self._epochs.get(record.epoch)
+        if keys is None or keys.reading is None:
             return Drop.WRONG_EPOCH
-        window = self._windows[record.epoch]
+        window = keys.window
         if not window.admits(record.sequence):
             return Drop.REPLAYED
-        payload = protection.open(record.number, record.kind, record.payload)
+        payload = keys.reading.open(record.number, record.kind, record.payload)
         if payload is None:
             return Drop.BAD_RECORD
         window.note(record.sequence)

@@ -20,8 +20,8 @@ forging, can keep that client's flow; it must then call again from another port.
 check makes one again.
 
 Addresses are the owner's: what it gives to `receive` and `returned` is what comes back in the outboxes, and what the directory
-holds must equal what the inner socket gives for that transceiver (Python gives ``(host, port)`` for IPv4, and
-``(host, port, 0, 0)`` for IPv6; one socket must not serve both, for it would give ``::ffff:a.b.c.d``).
+holds must equal what the inner socket gives for that transceiver: ``(host, port)`` for IPv4, and ``(host, port, 0, 0)`` for IPv6, on
+a socket for one version or for both (`trioice.sockaddr`).
 """
 
 import enum
@@ -29,7 +29,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from trioice.relay.encapsulation import HEADER_LENGTH, client_address, header
+from trioice.relay.encapsulation import HEADER_LENGTH, client_address, header, proxy_address, split
 from trioice.relay.token import Route, TokenKeys
 from trioice.sansio import NEVER, Address, Outbox
 from trioice.stun import BINDING_SUCCESS, MAGIC_COOKIE, server_ufrag
@@ -87,8 +87,9 @@ class Shortcut(Protocol):
 class RelayCore:
     """One public address of a relay: a `trioice.sansio.Machine` with a second side, `returned`.
 
-    `proxy` is the address to which clients send, for the headers. `transport_address` gives host and port of a client's `Address`,
-    `make_address` is its inverse. `keys` may be replaced at any time.
+    Of a client's `Address`, `transport_address` gives host and port, and `proxy` those of ours that the client sends to, for the
+    header; `make_address` makes it of both again. What comes to several addresses of ours is several flows, whose headers must differ.
+    `keys` may be replaced at any time.
     """
 
     def __init__(
@@ -96,9 +97,9 @@ class RelayCore:
         *,
         keys: TokenKeys,
         directory: Directory,
-        proxy: tuple[str, int],
+        proxy: Callable[[Address], tuple[str, int]],
         transport_address: Callable[[Address], tuple[str, int]],
-        make_address: Callable[[tuple[str, int]], Address],
+        make_address: Callable[[tuple[str, int], tuple[str, int]], Address],
         inner: Outbox,
         outer: Outbox,
         limit: int = FLOWS,
@@ -155,7 +156,12 @@ class RelayCore:
         flow = self._by_header.get(datagram[:HEADER_LENGTH])
         payload = datagram[HEADER_LENGTH:]
         if flow is None or not payload:
-            self._deliver(datagram, payload)
+            parts = split(datagram)
+            if parts is None:
+                self._deliver(datagram, payload)
+            else:
+                for head, part in parts:
+                    self.returned(head + part, source, now)
             return
         if payload[0] == 1 and payload[:2] == _SUCCESS and payload[4:8] == MAGIC_COOKIE:
             self._answered(flow, source, now)
@@ -181,6 +187,14 @@ class RelayCore:
             if flow is not None:
                 flow.seen = now
                 self._flows.move_to_end(client)
+
+    def waits(self, client: Address) -> bool:
+        """Tell whether the client has an unconfirmed flow."""
+        return client in self._unconfirmed
+
+    def refuse(self, count: int) -> None:
+        """Count datagrams that went by the shortcut to nowhere: no STUN, and from clients without any flow."""
+        self.dropped[Drop.CLOSED if self._closed else Drop.UNKNOWN_CLIENT] += count
 
     def drain(self, now: float) -> None:
         """Take no new clients any more; those that have a flow stay, so that a relay can be emptied before it is stopped."""
@@ -244,7 +258,7 @@ class RelayCore:
         else:
             self.outer_datagrams += 1
             self.outer_octets += len(payload)
-            self._outer.append((payload, self._make_address(client)))
+            self._outer.append((payload, self._make_address(client, proxy_address(datagram))))
 
     def _answered(self, flow: "_Flow", source: Address, now: float) -> None:
         """Note that the transceiver `source` answered a check of the client."""
@@ -258,7 +272,7 @@ class RelayCore:
     # forwards beside this machine, in a hot loop or in the kernel, is told of flows from these two places.
 
     def _add(self, client: Address) -> "_Flow":
-        flow = _Flow(client, header(self._transport_address(client), self._proxy))
+        flow = _Flow(client, header(self._transport_address(client), self._proxy(client)))
         if flow.header in self._by_header:  # two addresses of the owner's that look the same in a header
             self._forget(self._by_header[flow.header])
         elif len(self._by_header) >= self._limit:

@@ -74,7 +74,12 @@ class Directory:
             raise ValueError(f"{path}: {error}") from None
 
     def unreachable_from(self, host: str) -> str | None:
-        """An address of the other IP version than `host`, to which a socket bound there cannot send; None if there is none."""
+        """An address of the other IP version than `host`, to which a socket bound there cannot send; None if there is none.
+
+        One that is bound to ``::`` sends to both.
+        """
+        if host == "::":
+            return None
         hosts = [str(cast("tuple[object, ...]", address)[0]) for address in self._addresses]
         return next((other for other in hosts if (":" in other) != (":" in host)), None)
 

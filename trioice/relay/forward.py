@@ -2,22 +2,30 @@
 
 There are two of each. The plain ones give every datagram to the core; they run on any port. The fast ones, on sockets with recvmmsg and
 sendmmsg, let the packets of known flows go by it: the kernel wrote a datagram into memory, and is told to send it from there, with the
-flow's header before it or without its first 38 octets. No octet is copied and nothing is made but the key of one look-up. All else,
-STUN above all, goes through the core, which tells the `Shortcut` of every flow that begins, moves or ends.
+flow's header before it or without its first 38 octets. No octet is copied. All else, STUN above all, goes through the core, which
+tells the `Shortcut` of every flow that begins, moves or ends.
+
+What several clients send to one transceiver at one time goes in bundles (`trioice.relay.encapsulation`), and comes back in them.
+
+The fast part works on columns: all keys of a burst, all their flows, all lengths, each made or written by one call that loops in C.
+A burst that holds anything unusual loses some rows of its columns first, and goes on the same way.
 """
 
-import ctypes
 from array import array
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from struct import Struct
+from typing import Any, Final
 
 import trio
 
 from trioice.mmsg import BURST, DATAGRAM, NAME, WORDS, Mmsg
-from trioice.ports import Port, UdpPort
+from trioice.ports import Burst, Port, UdpPort
 from trioice.relay.core import RelayCore
 from trioice.relay.directory import Directory
-from trioice.relay.encapsulation import HEADER_LENGTH
+from trioice.relay.encapsulation import BUNDLE_MAGIC, HEADER_LENGTH, front_length, read_front
+from trioice.relay.outgoing import NAME_AT, Bare, Bundles, Headed, Places
 from trioice.sansio import Address, Outbox
 
 LOOK: Final = 5.0
@@ -26,6 +34,7 @@ LOOK: Final = 5.0
 LAST_OF_STUN: Final = 3
 """First octets up to this are STUN's (RFC 7983), and for the core."""
 
+_STUN: Final = bytes(range(LAST_OF_STUN + 1))
 
 Take = Callable[[bytes, Address, float], None]
 """A verb of the core that takes a datagram: `RelayCore.receive` for clients', `RelayCore.returned` for transceivers'."""
@@ -52,52 +61,61 @@ async def forget_the_idle(core: RelayCore, shortcut: "Shortcut | None") -> None:
         core.expire(now)
 
 
-class _Way(NamedTuple):
-    """One direction of a flow: what stands in front, and where it goes, as the kernel wants them; and whose flow it is."""
-
-    header: int  # a pointer to 38 octets
-    name: int  # a pointer to a socket address
-    length: int  # of that
-    client: Address
-    memory: "ctypes.Array[ctypes.c_char]"  # what they point into
-
-
 class Shortcut:
-    """The known flows, by the kernel's spelling of the client's address, and by their header; and the two fast loops."""
+    """The known flows, by the kernel's spelling of the client's address, and by their header; and the two fast loops.
 
-    def __init__(self, core: RelayCore, public: UdpPort, inner: UdpPort, directory: Directory) -> None:
+    With `bundles`, transceivers must be ours.
+    """
+
+    def __init__(
+        self, core: RelayCore, public: UdpPort, inner: UdpPort, directory: Directory, *, bundles: bool = True
+    ) -> None:
         assert public.mmsg is not None
         assert inner.mmsg is not None
         self._core = core
         self._public, self._inner = public, inner
         self._from_clients, self._from_transceivers = public.mmsg, inner.mmsg
         self._directory = directory
-        self._trusted: set[bytes] = set()  # the kernel's spelling of transceivers' addresses
+        self._trusted: set[bytes] = set()  # keys of transceivers
         self._trusted_version = -1
-        self._there: dict[bytes, _Way] = {}  # client's address → the way to its transceiver
-        self._back: dict[bytes, _Way] = {}  # header → the way to its client
-        self._busy: set[bytes] = set()  # clients since the last look
-        self._to_transceivers = _Outgoing(pieces=2)
-        self._to_clients = _Outgoing(pieces=1)
+        # What these point to lies in `_places`. A flow's place is that of its header, and one of its transceiver's chunk.
+        self._there: dict[bytes, int] = {}  # key of a client → its flow's place
+        self._back: dict[bytes, int] = {}  # header → the client's name
+        self._owners: dict[int, Address] = {}  # a flow's place → its client
+        self._places = Places()
+        self._parts_of_one = 1.0  # datagrams of clients' in one from a transceiver, lately
+        self._busy: set[int] = set()  # places of the flows that carried something since the last look
+        name_length = len(inner.mmsg.name(inner.address))
+        self._to_transceivers = Bundles(name_length) if bundles else Headed(name_length)
+        self._to_clients = Bare(len(public.mmsg.name(public.address)), public.mmsg.control_length)
+        start = public.mmsg.incoming.start
+        self._from_client_at = array("Q", range(start, start + BURST * DATAGRAM, DATAGRAM))
+        start = inner.mmsg.incoming.start + HEADER_LENGTH
+        self._from_transceiver_at = array("Q", range(start, start + BURST * DATAGRAM, DATAGRAM))
 
     def add(self, client: Address, header: bytes, to: Address) -> None:
         """Carry this client's packets to `to`, and what comes with this header to the client."""
-        name, there = self._from_clients.name(client), self._from_transceivers.name(to)
-        if not name or not there:
-            return  # an address that no socket has: the core may try
-        memory = ctypes.create_string_buffer(header + there + name, HEADER_LENGTH + len(there) + len(name))
-        start = ctypes.addressof(memory)
-        self._there[name] = _Way(start, start + HEADER_LENGTH, len(there), client, memory)
-        self._back[header] = _Way(start, start + HEADER_LENGTH + len(there), len(name), client, memory)
+        key, (name, control) = self._from_clients.key(client), self._from_clients.target(client)
+        target = self._from_transceivers.name(to)
+        if not name or not target or len(control) != self._from_clients.control_length:
+            return  # an address that no datagram came from: the core may try
+        self.remove(client, header)
+        place = self._places.take(target, header, name, control)
+        self._there[key] = place
+        self._back[header] = place + NAME_AT
+        self._owners[place] = client
 
     def remove(self, client: Address, header: bytes) -> None:
         """Carry them no more."""
-        self._there.pop(self._from_clients.name(client), None)
+        place = self._there.pop(self._from_clients.key(client), None)
+        if place is not None:
+            del self._owners[place]
+            self._places.give_back(place)
         self._back.pop(header, None)
 
     def busy(self) -> list[Address]:
         """Take the clients whose packets went by since the last time."""
-        clients = [way.client for name in self._busy if (way := self._there.get(name)) is not None]
+        clients = [self._owners[place] for place in self._busy if place in self._owners]
         self._busy.clear()
         return clients
 
@@ -111,104 +129,167 @@ class Shortcut:
         await self._forward(self._inner, self._from_transceivers, self._transceivers, take, outbox, self._public)
 
     async def _forward(
-        self, port: UdpPort, mmsg: Mmsg, carry: Callable[[int], list[int]], take: Take, outbox: Outbox, other: UdpPort
+        self, port: UdpPort, mmsg: Mmsg, carry: Callable[[int], Burst], take: Take, outbox: Outbox, other: UdpPort
     ) -> None:
         """The fast `forward`: what `carry` does not carry is given to the core."""
         while True:
             await port.readable()
-            count = mmsg.fill()
-            port.took(count)
+            # As many packets in one turn as the other side takes, however many of them come in one datagram.
+            most = max(1, round(BURST / self._parts_of_one)) if port is self._inner else BURST
+            count = mmsg.fill(most)
+            port.took(count, most)
             left = carry(count)
             now = trio.current_time()
-            for index in left:
-                datagram, source = mmsg.taken(index)
+            for datagram, source in left:
                 take(datagram, source, now)
             if outbox:
                 other.send(outbox)
 
-    def _clients(self, count: int) -> list[int]:
-        """Send on what belongs to known flows; which of the datagrams do not."""
-        incoming, outgoing = self._from_clients.incoming, self._to_transceivers
-        words, octets, names = incoming.words, incoming.octets, incoming.names
-        out, pieces, there, start = outgoing.words, outgoing.iovecs, self._there, incoming.start
-        slow: list[int] = []
-        keys: list[bytes] = []
-        done = total = 0
-        for index in range(count):
-            at = index * NAME
-            key = names[at : at + words[index * WORDS + 1]].tobytes()
-            way = there.get(key)
-            at = index * DATAGRAM
-            length = words[index * WORDS + 7] & 0xFFFFFFFF
-            if way is None or not length or octets[at] <= LAST_OF_STUN:
-                slow.append(index)
-                continue
-            keys.append(key)
-            word = done * WORDS
-            out[word] = way.name
-            out[word + 1] = way.length
-            piece = done * 4
-            pieces[piece] = way.header
-            pieces[piece + 2] = start + at
-            pieces[piece + 3] = length
-            done += 1
-            total += length
-        if done:
-            self._inner.unsent += done - self._from_transceivers.transmit(outgoing.pointer, done)
-            self._core.inner_datagrams += done
-            self._core.inner_octets += total
-            self._busy.update(keys)
-        return slow
+    # From here on no packet is an object of its own.
 
-    def _transceivers(self, count: int) -> list[int]:
-        """Send on what belongs to known flows; which of the datagrams do not."""
+    def _clients(self, count: int) -> Burst:
+        """Send on what belongs to known flows; what of the burst does not."""
+        incoming = self._from_clients.incoming
+        keys: Sequence[bytes] = _rows(self._from_clients.key_length, NAME, count).unpack_from(incoming.names)
+        headers: Sequence[Any] = list(map(self._there.get, keys))
+        lengths: Sequence[int] = incoming.words[7 : count * WORDS : WORDS].tolist()
+        firsts = incoming.octets[: count * DATAGRAM : DATAGRAM].tobytes()
+        payloads: Sequence[int] = self._from_client_at[:count]
+        left: Burst = []
+        if not (all(headers) and all(lengths) and len(firsts.translate(None, _STUN)) == count):
+            known, strays = [], []
+            for index, header in enumerate(headers):
+                if not lengths[index] or firsts[index] <= LAST_OF_STUN:
+                    left.append(self._from_clients.taken(index))
+                elif header:
+                    known.append(index)
+                else:
+                    strays.append(index)
+            if strays:
+                left += self._refuse([keys[index] for index in strays], strays)
+            headers, lengths, payloads = _chosen(known, headers, lengths, payloads)
+        if headers:
+            targets = self._places.targets(headers)
+            if targets.count(targets[0]) != len(targets):
+                order = sorted(range(len(targets)), key=targets.__getitem__)
+                headers, targets, payloads, lengths = _chosen(order, headers, targets, payloads, lengths)
+            messages = self._to_transceivers.write(headers, targets, payloads, lengths)
+            sent = self._from_transceivers.transmit(self._to_transceivers.pointer, messages)
+            self._inner.unsent += messages - sent
+            self._core.inner_datagrams += len(headers)
+            self._core.inner_octets += sum(lengths)
+            self._busy.update(headers)
+        return left
+
+    def _refuse(self, keys: Sequence[bytes], indexes: Sequence[int]) -> Burst:
+        """Count what comes from clients without a flow; give to the core what may come from one with an unconfirmed flow."""
+        if not self._core.unconfirmed:
+            self._core.refuse(len(keys))
+            return []
+        # Whose check the core has seen, his address is remembered there; and nothing shall be remembered for others.
+        known = self._from_clients.known
+        waiting = [index for key, index in zip(keys, indexes, strict=True) if self._core.waits(known(key))]
+        self._core.refuse(len(keys) - len(waiting))
+        return [self._from_clients.taken(index) for index in waiting]
+
+    def _transceivers(self, count: int) -> Burst:
+        """Send on what belongs to known flows; what of the burst does not."""
+        incoming = self._from_transceivers.incoming
+        sources = _rows(self._from_transceivers.key_length, NAME, count).unpack_from(incoming.names)
+        lengths: Sequence[int] = incoming.words[7 : count * WORDS : WORDS].tolist()
+        left: Burst = []
+        indexes = self._believed(sources, left)
+        if len(indexes) == count and BUNDLE_MAGIC[1] not in incoming.octets[1 : count * DATAGRAM : DATAGRAM].tobytes():
+            headers: Sequence[bytes] = _rows(HEADER_LENGTH, DATAGRAM, count).unpack_from(incoming.octets)
+            payloads: Sequence[int] = self._from_transceiver_at[:count]
+            lengths = [length - HEADER_LENGTH for length in lengths]
+            firsts = incoming.octets[HEADER_LENGTH : count * DATAGRAM : DATAGRAM].tobytes()
+        else:
+            indexes, headers, payloads, lengths = self._parts(indexes, lengths, left)
+            firsts = bytes(map(incoming.octets.__getitem__, [at - incoming.start for at in payloads]))
+        if headers:
+            self._parts_of_one = len(headers) / count
+        names: Sequence[Any] = list(map(self._back.get, headers))
+        if not (all(names) and min(lengths, default=1) > 0 and len(firsts.translate(None, _STUN)) == len(names)):
+            known = []
+            for row, name in enumerate(names):
+                if name and lengths[row] > 0 and firsts[row] > LAST_OF_STUN:
+                    known.append(row)
+                else:
+                    left.append(self._part(indexes[row], headers[row], payloads[row], lengths[row]))
+            names, payloads, lengths = _chosen(known, names, payloads, lengths)
+        for start in range(0, len(names), BURST):
+            rows = slice(start, start + BURST)
+            count = self._to_clients.write(names[rows], payloads[rows], lengths[rows])
+            self._public.unsent += count - self._from_clients.transmit(self._to_clients.pointer, count)
+        self._core.outer_datagrams += len(names)
+        self._core.outer_octets += sum(lengths)
+        return left
+
+    def _believed(self, sources: Sequence[bytes], left: Burst) -> Sequence[int]:
+        """Which of the burst come from transceivers; the others are `left`."""
         if self._trusted_version != self._directory.version:
             self._trusted_version = self._directory.version
             self._trusted.clear()
-        incoming, outgoing = self._from_transceivers.incoming, self._to_clients
-        words, octets, names = incoming.words, incoming.octets, incoming.names
-        out, pieces, back, start, trusted = outgoing.words, outgoing.iovecs, self._back, incoming.start, self._trusted
-        slow: list[int] = []
-        done = total = 0
-        for index in range(count):
+        if self._trusted.issuperset(sources):
+            return range(len(sources))
+        believed = []
+        for index, source in enumerate(sources):
+            taken = self._from_transceivers.taken(index)
+            if taken[1] in self._directory:
+                self._trusted.add(source)
+                believed.append(index)
+            else:
+                left.append(taken)
+        return believed
+
+    def _parts(
+        self, indexes: Sequence[int], lengths: Sequence[int], left: Burst
+    ) -> tuple[list[int], list[bytes], list[int], list[int]]:
+        """Take bundles apart where they lie: which datagram each part is of, the headers, and the payloads, and their lengths."""
+        incoming = self._from_transceivers.incoming
+        owners: list[int] = []
+        headers: list[bytes] = []
+        payloads: list[int] = []
+        sizes: list[int] = []
+        for index in indexes:
             at = index * DATAGRAM
-            way = back.get(octets[at : at + HEADER_LENGTH].tobytes())
-            length = (words[index * WORDS + 7] & 0xFFFFFFFF) - HEADER_LENGTH
-            if way is None or length <= 0 or octets[at + HEADER_LENGTH] <= LAST_OF_STUN:
-                slow.append(index)
-                continue
-            name = index * NAME
-            source = names[name : name + words[index * WORDS + 1]].tobytes()
-            if source not in trusted:
-                if self._from_transceivers.taken(index)[1] not in self._directory:
-                    slow.append(index)
-                    continue
-                trusted.add(source)
-            word = done * WORDS
-            out[word] = way.name
-            out[word + 1] = way.length
-            piece = done * 2
-            pieces[piece] = start + at + HEADER_LENGTH
-            pieces[piece + 1] = length
-            done += 1
-            total += length
-        if done:
-            self._public.unsent += done - self._from_clients.transmit(outgoing.pointer, done)
-            self._core.outer_datagrams += done
-            self._core.outer_octets += total
-        return slow
+            octets = incoming.octets[at : at + lengths[index]].tobytes()
+            front = read_front(octets)
+            if front is not None:
+                parts = len(front[0])
+                owners += [index] * parts
+                sizes += front[0]
+                headers += front[1]
+                places = accumulate(front[0][:-1], initial=incoming.start + at + front_length(parts))
+                # There may be no octet behind an empty payload to look at.
+                payloads += (
+                    places if front[0][-1] else [min(place, incoming.start + at + len(octets) - 1) for place in places]
+                )
+            elif octets[:2] == BUNDLE_MAGIC or len(octets) <= HEADER_LENGTH:
+                left.append(self._from_transceivers.taken(index))
+            else:
+                owners.append(index)
+                sizes.append(lengths[index] - HEADER_LENGTH)
+                headers.append(octets[:HEADER_LENGTH])
+                payloads.append(incoming.start + at + HEADER_LENGTH)
+        return owners, headers, payloads, sizes
+
+    def _part(self, index: int, header: bytes, payload: int, length: int) -> tuple[bytes, Address]:
+        """Copy one part of a datagram, as if it had come alone."""
+        datagram, source = self._from_transceivers.taken(index)
+        if length < 0:
+            return datagram, source
+        at = payload - self._from_transceivers.incoming.start
+        return header + self._from_transceivers.incoming.octets[at : at + length].tobytes(), source
 
 
-class _Outgoing:
-    """The words of `BURST` messages that are sent from where they lie, each in one or two pieces; the first of two is a header."""
+def _chosen(rows: Sequence[int], *columns: Sequence[Any]) -> list[list[Any]]:
+    """These rows of the columns alone, in this order."""
+    return [list(map(column.__getitem__, rows)) for column in columns]
 
-    def __init__(self, pieces: int) -> None:
-        self.words = array("Q", bytes(BURST * WORDS * 8))
-        self.iovecs = array("Q", bytes(BURST * pieces * 16))
-        start, _ = self.iovecs.buffer_info()
-        for index in range(BURST):
-            self.words[index * WORDS + 2] = start + index * pieces * 16
-            self.words[index * WORDS + 3] = pieces
-            if pieces == 2:
-                self.iovecs[index * 4 + 1] = HEADER_LENGTH
-        self.pointer, _ = self.words.buffer_info()
+
+@lru_cache(maxsize=4 * BURST)
+def _rows(length: int, stride: int, count: int) -> Struct:
+    """How to read the first `length` octets of each of `count` records at once."""
+    return Struct(f"{length}s{stride - length}x" * count)

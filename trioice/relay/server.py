@@ -1,6 +1,6 @@
 """The relay: a `RelayCore` between two ports."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import trio
 
@@ -11,10 +11,14 @@ from trioice.relay.directory import Directory
 from trioice.relay.forward import Shortcut, forget_the_idle, forward
 from trioice.relay.token import TokenKeys
 from trioice.sansio import Address, Outbox
+from trioice.sockaddr import destination
 
 
 class Relay:
-    """Forwards between `public`, where clients send, and `inner`, where transceivers answer. `proxy` is what clients call `public`."""
+    """Forwards between `public`, where clients send, and `inner`, where transceivers answer. `proxy` is what clients call `public`.
+
+    Without `bundles`, each datagram goes to its transceiver alone (`trioice.relay.encapsulation`).
+    """
 
     def __init__(
         self,
@@ -24,8 +28,9 @@ class Relay:
         keys: TokenKeys,
         directory: Directory,
         proxy: tuple[str, int],
-        make_address: Callable[[tuple[str, int]], Address] | None = None,
+        bundles: bool = True,
     ) -> None:
+        self._proxy = proxy
         self._public = public
         self._inner = inner
         self._to_inner: Outbox = []
@@ -33,15 +38,15 @@ class Relay:
         self.core = RelayCore(
             keys=keys,
             directory=directory,
-            proxy=proxy,
+            proxy=self._proxy_of,
             transport_address=transport_address,
-            make_address=make_address or _plain,
+            make_address=self._make_address,
             inner=self._to_inner,
             outer=self._to_outer,
         )
         self._shortcut: Shortcut | None = None
         if isinstance(public, UdpPort) and isinstance(inner, UdpPort) and public.mmsg and inner.mmsg:
-            self._shortcut = self.core.shortcut = Shortcut(self.core, public, inner, directory)
+            self._shortcut = self.core.shortcut = Shortcut(self.core, public, inner, directory, bundles=bundles)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Forward until cancelled. Nothing is lost by that: the calls go on through the next relay that stands here."""
@@ -55,6 +60,15 @@ class Relay:
                 nursery.start_soon(forward, self._inner, core.returned, self._to_outer, self._public)
             nursery.start_soon(forget_the_idle, core, shortcut)
             task_status.started()
+
+    def _proxy_of(self, client: Address) -> tuple[str, int]:
+        """Tell what the client calls us: on a port that keeps destinations, the address that it came to."""
+        return destination(client) or self._proxy[0], self._proxy[1]
+
+    def _make_address(self, client: tuple[str, int], proxy: tuple[str, int]) -> Address:
+        """Make the address that the port would give for a client that sends to `proxy`."""
+        address = (*client, 0, 0) if ":" in client[0] else client
+        return (*address, proxy[0]) if isinstance(self._public, UdpPort) and self._public.keeps_destination else address
 
     def metrics(self) -> Iterable[Sample]:
         """Count what went through, what did not and why."""
@@ -75,8 +89,3 @@ class Relay:
 
 def _counter(name: str, text: str, value: int, **labels: str) -> Sample:
     return Sample(name=f"trioice_relay_{name}", kind="counter", help=text, value=value, labels=labels)
-
-
-def _plain(address: tuple[str, int]) -> Address:
-    """Make the address that a socket gives for a host and port: with two more fields for IPv6."""
-    return (*address, 0, 0) if ":" in address[0] else address

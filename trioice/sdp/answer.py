@@ -32,6 +32,17 @@ class Candidate:
     foundation: str = "1"
     priority: int = HOST_PRIORITY
 
+    @classmethod
+    def of(cls, addresses: Sequence[tuple[str, int]]) -> "list[Candidate]":
+        """Make the candidates of several addresses, the preferred first.
+
+        Each has a foundation and a priority of its own (RFC 8445, 5.1.1.3 and 5.1.2.1).
+        """
+        return [
+            cls(host, port, foundation=f"{number + 1}", priority=HOST_PRIORITY - (number << 8))
+            for number, (host, port) in enumerate(addresses)
+        ]
+
     def __str__(self) -> str:
         """Write the attribute's value (RFC 8839, 5.1)."""
         return f"candidate:{self.foundation} 1 udp {self.priority} {self.address} {self.port} typ host"

@@ -8,19 +8,20 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Final, Generic, TypeAlias
+from typing import Any, Final, Generic, TypeAlias
 
 import trio
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from trioice import sdp
 from trioice.errors import LocalProtocolError
@@ -36,6 +37,7 @@ from trioice.signaling.limits import (
     too_many_values,
 )
 from trioice.signaling.shell import Endpoint, Resource, Shell
+from trioice.signaling.siblings import Siblings
 from trioice.transceiver.server import Crowded, Exhausted
 
 SDP: Final = "application/sdp"
@@ -59,42 +61,68 @@ def application(
     origin: str = "*",
     rate: OfferRate | None = None,
     more_metrics: Metrics = tuple,
+    siblings: Siblings | None = None,
 ) -> Starlette:
     """Make the ASGI application that signals for `transceiver`.
 
     With a `token`, calls and metrics want it as bearer; the page and ``/healthz`` do not. `origin` is the one web origin whose
     pages may call, or ``*``. `rate` bounds the offers of an address, and may be shared with the WebSocket's. `more_metrics` are
-    shown beside the transceiver's own.
+    shown beside the transceiver's own. `siblings` are asked about the calls that are theirs, and may ask about ours.
     """
     calls = _Calls(transceiver, rate or OfferRate())
     bearer = Bearer(token)
     resources = {
         "/calls": Resource(bearer=bearer, POST=calls.create_call),
-        "/calls/{id}": Resource(bearer=bearer, PATCH=calls.restart_call, DELETE=calls.hang_up),
         "/v1/realtime/calls": Resource(bearer=bearer, takes=f"{SDP}, {FORM}", POST=calls.create_realtime_call),
-        "/v1/realtime/calls/{id}/hangup": Resource(bearer=bearer, takes="*/*", POST=calls.hang_up),
         "/whip": Resource(bearer=bearer, POST=calls.create_whip_session),
-        "/whip/{id}": Resource(bearer=bearer, takes=FRAGMENT, PATCH=calls.trickle_or_restart, DELETE=calls.hang_up),
     }
+    if siblings is None:
+        resources |= _of_one_call(calls, bearer)
+    else:
+        resources |= _of_one_call(calls, bearer, siblings.owned)
+        # Whoever asks from there has seen the token, and marks the answer as its own: so there is no bearer and no shell.
+        ours = [Route(path, resource) for path, resource in _of_one_call(calls, Bearer(None)).items()]
+        siblings.answer_by(ExceptionMiddleware(Router(ours, redirect_slashes=False), _REFUSALS))
 
     def metrics() -> Iterable[Sample]:
         return [*transceiver.metrics(), *more_metrics()]
 
-    return _starlette(resources | _pages(), metrics, lambda: transceiver.running, bearer, origin)
+    return _starlette(resources | _pages(), metrics, lambda: transceiver.running, bearer, origin, siblings)
+
+
+def _of_one_call(
+    calls: "_Calls[C]", bearer: Bearer, owned: Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint
+) -> dict[str, Resource]:
+    """Make the resources whose paths name a call; `owned` may send elsewhere what is asked about others' calls."""
+    restart, trickle, hang_up = owned(calls.restart_call), owned(calls.trickle_or_restart), owned(calls.hang_up)
+    return {
+        "/calls/{id}": Resource(bearer=bearer, PATCH=restart, DELETE=hang_up),
+        "/v1/realtime/calls/{id}/hangup": Resource(bearer=bearer, takes="*/*", POST=hang_up),
+        "/whip/{id}": Resource(bearer=bearer, takes=FRAGMENT, PATCH=trickle, DELETE=hang_up),
+    }
 
 
 def observability(
-    metrics: Metrics, running: Callable[[], bool] = lambda: True, *, token: str | None = None
+    metrics: Metrics,
+    running: Callable[[], bool] = lambda: True,
+    *,
+    token: str | None = None,
+    siblings: Siblings | None = None,
 ) -> Starlette:
     """Make an ASGI application of ``/healthz`` and ``/metrics`` alone, for a program without signaling."""
-    return _starlette({}, metrics, running, Bearer(token), "*")
+    return _starlette({}, metrics, running, Bearer(token), "*", siblings)
 
 
 def _starlette(
-    resources: dict[str, Resource], metrics: Metrics, running: Callable[[], bool], bearer: Bearer, origin: str
+    resources: dict[str, Resource],
+    metrics: Metrics,
+    running: Callable[[], bool],
+    bearer: Bearer,
+    origin: str,
+    siblings: Siblings | None,
 ) -> Starlette:
     responses: Counter[int] = Counter()
-    about = _About(metrics, running, responses)
+    about = _About(metrics, running, responses, siblings)
     everything = resources | {
         "/healthz": Resource(GET=about.health),
         "/metrics": Resource(bearer=bearer, GET=about.metrics),
@@ -102,7 +130,7 @@ def _starlette(
     app = Starlette(
         routes=[Route(path, resource) for path, resource in everything.items()],
         middleware=[Middleware(Shell, origin=origin, responses=responses)],
-        exception_handlers={HTTPException: _refuse, **dict.fromkeys(_STATUS, _refuse)},
+        exception_handlers=_REFUSALS,
     )
     app.router.redirect_slashes = False
     return app
@@ -180,10 +208,15 @@ class _Calls(Generic[C]):
 class _About:
     """The endpoints that tell about us: whether we are well, and what we counted."""
 
-    def __init__(self, metrics: Metrics, running: Callable[[], bool], responses: Counter[int]) -> None:
+    def __init__(
+        self, metrics: Metrics, running: Callable[[], bool], responses: Counter[int], siblings: Siblings | None
+    ) -> None:
         self._metrics = metrics
         self._running = running
         self._responses = responses
+        self._siblings = siblings
+        if siblings is not None:
+            siblings.tell(self._own)
 
     async def health(self, request: Request) -> Response:
         if not self._running():
@@ -191,7 +224,11 @@ class _About:
         return PlainTextResponse("ok\n")
 
     async def metrics(self, request: Request) -> Response:
-        ours = [
+        samples = self._own() if self._siblings is None else await self._siblings.everyones()
+        return Response(exposition(samples), headers={"Content-Type": CONTENT_TYPE})
+
+    def _own(self) -> list[Sample]:
+        responses = [
             Sample(
                 name="trioice_http_responses_total",
                 kind="counter",
@@ -201,7 +238,7 @@ class _About:
             )
             for status, count in sorted(self._responses.items())
         ]
-        return Response(exposition([*self._metrics(), *ours]), headers={"Content-Type": CONTENT_TYPE})
+        return [*self._metrics(), *responses, *(self._siblings.metrics() if self._siblings else ())]
 
 
 def _pages() -> dict[str, Resource]:
@@ -311,6 +348,10 @@ _STATUS: Final[dict[type[Exception], int]] = {
     Crowded: 429,
     LocalProtocolError: 409,  # what is asked does not fit the state that the call is in
     ClientDisconnect: 400,  # nobody will read it
+}
+_REFUSALS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]] = {
+    HTTPException: _refuse,
+    **dict.fromkeys(_STATUS, _refuse),
 }
 _CONTENT_TYPES: Final = {
     "html": "text/html",

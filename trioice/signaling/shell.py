@@ -19,6 +19,7 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-Match, OpenAI-Safety-Identifier"
 EXPOSED_HEADERS: Final = "Accept-Patch, Accept-Post, Allow, ETag, Location, Retry-After"
+OUR_FAULT: Final = "the request failed; this is our fault\n"
 
 
 class Resource:
@@ -106,4 +107,4 @@ class Shell:
         except Exception as error:  # noqa: BLE001  whatever it is, it must not reach the other connections
             logger.error("a request failed: %s", faults.describe(error))
             if not started:
-                await PlainTextResponse("the request failed; this is our fault\n", 500)(scope, receive, send_marked)
+                await PlainTextResponse(OUR_FAULT, 500)(scope, receive, send_marked)

@@ -7,6 +7,7 @@ a ping that nobody answers, one that does not read is cut off when a message can
 """
 
 import json
+import socket
 from typing import Final, Generic
 from urllib.parse import parse_qs
 
@@ -130,12 +131,16 @@ async def serve_websocket(
     rate: OfferRate | None = None,
     certificate: str | None = None,
     key: str | None = None,
+    listening: socket.socket | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Signal for `transceiver` over WebSockets until cancelled; starts with the URL. See `http.application` for the options."""
+    """Signal for `transceiver` over WebSockets until cancelled; starts with the URL.
+
+    See `http.application` and `serve.serve_http` for the options.
+    """
     door = Door(transceiver, Bearer(token), origin, rate or OfferRate())
     tls = tls_context(certificate, key, ["http/1.1"])
-    await serve_streams(door.converse, host, port, tls, scheme="ws", task_status=task_status)
+    await serve_streams(door.converse, host, port, tls, scheme="ws", listening=listening, task_status=task_status)
 
 
 class Door(Generic[C]):

@@ -17,7 +17,7 @@ Engine: TypeAlias = Literal["auto", "plain", "libsrtp"]
 class SrtpSender(Protocol):
     """One direction out. A transform: no clock, no I/O, nothing raised for any packet.
 
-    An index belongs to one packet for ever; the same octets may be protected again while they lie in the window.
+    An index belongs to one packet for ever; whoever may have to send it again keeps what was protected.
     """
 
     dropped: Counter[Drop]

@@ -292,7 +292,6 @@ def _session(profile: Profile, master: MasterKey, *, outbound: bool) -> pylibsrt
         }[profile],
     )
     policy.window_size = WINDOW
-    policy.allow_repeat_tx = True  # `SentIndices` has seen to it that what is repeated is the same packet
     return pylibsrtp.Session(policy)
 
 

@@ -1,4 +1,4 @@
-"""What both engines remember of each SSRC: roll-over, replay, and the one packet an index belongs to (RFC 3711, 3.3).
+"""What both engines remember of each SSRC: roll-over, replay, and which indices are used (RFC 3711, 3.3).
 
 Theory of operation
 -------------------
@@ -9,14 +9,13 @@ is remembered of a packet, and no SSRC at all, before its tag was right.
 Every SSRC has an index of its own for the life of the keys: one that goes silent and comes back goes on where it was.
 
 The cipher's nonce is made of SSRC and index, so the sender keeps one rule, in both engines: **an index belongs to one packet
-for ever**. A new packet needs an index that was not used: above the highest, or a gap inside the window. The very octets
-that were sent under an index may be protected again, for a retransmission: they give the same ciphertext. Other octets under
-a used index are refused. After a restore every index up to the highest exported counts as used, on both sides.
+for ever**, and is refused a second time. A packet needs an index above the highest, or one that was left out inside the window.
+Whoever may have to retransmit keeps what was protected. After a restore every index up to the highest exported counts as used, on
+both sides.
 """
 
 import enum
 import struct
-from array import array
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -64,7 +63,7 @@ class Drop(enum.Enum):
     REPLAYED = "its index was seen before, or lies before the window"
     TOO_MANY_STREAMS = "its SSRC is one too many"
     UNENCRYPTED = "it is SRTCP without encryption"
-    REUSED = "its index was used for another packet"
+    REUSED = "its index was used before"
     EXHAUSTED = "the keys have no index left"
 
 
@@ -111,7 +110,7 @@ def guess_index(sequence: int, highest: int) -> int:
 
 
 class SentIndices:
-    """The sender's side: which indices are used, and by which packets."""
+    """The sender's side: which indices are used."""
 
     __slots__ = ("_reports", "_ssrc", "_stream", "_streams", "dropped")
 
@@ -122,15 +121,11 @@ class SentIndices:
         self._stream: _Sent | None = None  # and what is known of it
         self._reports: dict[int, int] = {}
         if state is not None:
-            self._streams = {ssrc: _Sent(highest, _UNKNOWN) for ssrc, highest in state.rtp.items()}
+            self._streams = {ssrc: _Sent(highest) for ssrc, highest in state.rtp.items()}
             self._reports.update(state.rtcp)
 
     def use(self, packet: bytes) -> int:
-        """Use up the index of a plain RTP packet; -1, and a count, where the rule forbids it.
-
-        A packet is known again by its hash of 64 bits, keyed by the interpreter: 8 octets an index instead of a copy. The
-        hash decides between our own packets only; nobody outside can choose one that collides.
-        """
+        """Use up the index of a plain RTP packet; -1, and a count, where the rule forbids it."""
         length = len(packet)
         if not 12 <= length <= LONGEST_PLAIN or (packet[0] != 0x80 and not payload_start(packet, length)):
             return self._refuse(Drop.MALFORMED)
@@ -138,22 +133,16 @@ class SentIndices:
         stream = self._stream if ssrc == self._ssrc else self._switch(ssrc)
         if stream is None:
             return self._refuse(Drop.TOO_MANY_STREAMS)
-        highest, digests = stream.highest, stream.digests
-        # In order, as nearly all are, it is the next one.
-        index = highest + 1 if sequence == highest + 1 & 0xFFFF else guess_index(sequence, highest)
+        index = stream.highest + 1
+        if sequence != index & 0xFFFF:  # seldom
+            index = guess_index(sequence, stream.highest)
+            if index <= stream.highest:
+                return index if stream.fill(index) else self._refuse(Drop.REUSED)
+            if index <= MAXIMUM_INDEX:
+                stream.leave_out(index)
         if index > MAXIMUM_INDEX:
             return self._refuse(Drop.EXHAUSTED)
-        digest = hash(packet)
-        if digest in (_UNUSED, _UNKNOWN):
-            digest = 2
-        if index > highest:
-            if highest >= 0:
-                for skipped in range(max(highest + 1, index - WINDOW + 1), index):
-                    digests[skipped % WINDOW] = _UNUSED
-            stream.highest = index
-        elif index <= highest - WINDOW or digests[index % WINDOW] not in (_UNUSED, digest):
-            return self._refuse(Drop.REUSED)
-        digests[index % WINDOW] = digest
+        stream.highest = index
         return index
 
     def next_report(self, packet: bytes) -> int:
@@ -189,7 +178,7 @@ class SentIndices:
         if stream is None:
             if len(self._streams) >= STREAMS:
                 return None
-            stream = self._streams[ssrc] = _Sent(-1, _UNUSED)
+            stream = self._streams[ssrc] = _Sent(-1)
         self._ssrc, self._stream = ssrc, stream
         return stream
 
@@ -198,19 +187,37 @@ class SentIndices:
         return -1
 
 
-_UNUSED: Final = 0
-_UNKNOWN: Final = 1
-"""In place of a packet's hash: the index is free; it was used by a packet that is not known any more."""
-
-
 class _Sent:
-    """One SSRC that we send: its highest index, and what the last `WINDOW` indices were used for."""
+    """One SSRC that we send: its lowest and highest index, and those between that were left out."""
 
-    __slots__ = ("digests", "highest")
+    __slots__ = ("_gaps", "_lowest", "highest")
 
-    def __init__(self, highest: int, digest: int) -> None:
+    def __init__(self, highest: int) -> None:
         self.highest = highest
-        self.digests = array("q", [digest]) * WINDOW
+        self._lowest = 0  # a restored stream has used all up to the highest, as far as is known
+        self._gaps: set[int] = set()
+
+    def leave_out(self, index: int) -> None:
+        """Note that the next index is `index`, and those between are left out."""
+        if self.highest < 0:
+            self._lowest = index
+        else:
+            oldest = index - WINDOW + 1
+            self._gaps = {gap for gap in self._gaps if gap >= oldest}
+            self._gaps.update(range(max(self.highest + 1, oldest), index))
+
+    def fill(self, index: int) -> bool:
+        """Use up an index below the highest; False where it was used, or lies too far below."""
+        if index <= self.highest - WINDOW:
+            return False
+        if index < self._lowest:  # the first to be sent was not the first of all
+            self._gaps.update(range(index + 1, self._lowest))
+            self._lowest = index
+        elif index in self._gaps:
+            self._gaps.remove(index)
+        else:
+            return False
+        return True
 
 
 def report_trailer(profile: Profile, packet: bytes | bytearray, length: int) -> int:

@@ -27,6 +27,7 @@ import socket
 import struct
 import sys
 from array import array
+from functools import lru_cache
 from typing import Final, NamedTuple, cast
 
 from trioice.sansio import Address, Outbox
@@ -69,6 +70,12 @@ _LAYOUTS: Final = {  # by: is it IPv6, and does it keep destinations
 }
 
 
+@lru_cache(maxsize=4 * BURST)
+def records(length: int, stride: int, count: int) -> struct.Struct:
+    """How to read the first `length` octets of each of `count` records at once."""
+    return struct.Struct(f"{length}s{stride - length}x" * count)
+
+
 def is_available() -> bool:
     """Tell whether this system has both calls, in the layout above."""
     return _LIBC is not None
@@ -102,7 +109,15 @@ class Mmsg:
 
     def receive(self) -> list[tuple[bytes, Address]]:
         """Take what is there, at most `BURST` datagrams; never waits."""
-        return [self.taken(index) for index in range(self.fill())]
+        count = self.fill()
+        messages, known = self.incoming, self._addresses
+        octets = messages.octets
+        keys = records(self.key_length, NAME, count).unpack_from(messages.names)
+        lengths = messages.words[7 : count * WORDS : WORDS]
+        return [
+            (octets[at : at + length].tobytes(), known.get(key) or self._address(key))  # type: ignore[truthy-bool]
+            for at, length, key in zip(range(0, count * DATAGRAM, DATAGRAM), lengths, keys, strict=True)
+        ]
 
     def taken(self, index: int) -> tuple[bytes, Address]:
         """Read one of the datagrams that `fill` wrote, and where it came from."""

@@ -220,10 +220,11 @@ class RelayedPort:
     def receive(self) -> Burst:
         """Take what is there; relayed datagrams come without their headers, and one by one."""
         burst: Burst = []
-        for datagram, source in self._port.receive():
+        for received in self._port.receive():
+            datagram, source = received
             magic = datagram[:2]
-            if magic != encapsulation.MAGIC and magic != encapsulation.BUNDLE_MAGIC:
-                burst.append((datagram, source))
+            if magic[:1] != encapsulation.MAGIC[:1] or magic not in (encapsulation.MAGIC, encapsulation.BUNDLE_MAGIC):
+                burst.append(received)
             elif cast("SocketAddress", source)[0] not in self._relays:
                 self.distrusted += 1
             elif magic == encapsulation.BUNDLE_MAGIC:
@@ -239,11 +240,14 @@ class RelayedPort:
         """Send all of `outbox`, to clients behind relays with their header in front; each client's in their order."""
         wire: Outbox = []
         bundles: dict[Address, list[tuple[bytes, bytes]]] = {}
-        for datagram, to in outbox:
-            relay, header = cast("tuple[Address, object]", to)[:2]
-            if not isinstance(header, bytes):
-                wire.append((datagram, to))
-            elif relay not in self._bundling:
+        for packet in outbox:
+            datagram, to = packet
+            header = to[1]  # type: ignore[index]  # ports make tuples
+            if type(header) is not bytes:
+                wire.append(packet)
+                continue
+            relay = to[0]  # type: ignore[index]
+            if relay not in self._bundling:
                 wire.append((header + datagram, relay))
             elif relay in bundles:
                 bundles[relay].append((header, datagram))

@@ -88,6 +88,7 @@ class Session:
         "ended",
         "events",
         "ice",
+        "owner",
         "rtp",
     )
 
@@ -101,6 +102,7 @@ class Session:
         room: srtp.Room | None = None,
     ) -> None:
         self.config = config
+        self.owner: Any = None  # whatever our owner wants to find again with what comes from here
         self.dropped: Counter[Drop] = Counter()
         self.connected = False
         self.ended = False

@@ -1,5 +1,6 @@
 """What every test of a machine starts from: seeded entropy, and a count of calls instead of seconds."""
 
+import gc
 import random
 import sys
 from collections.abc import Callable
@@ -24,11 +25,13 @@ def calls(function: Callable[[], object]) -> int:
             count += 1
 
     before = sys.getprofile()
+    gc.disable()  # what it calls to clean up after others is not the function's
     sys.setprofile(profile)
     try:
         function()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return count - 2  # the call of `function` itself, and of setprofile
 
 

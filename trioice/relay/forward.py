@@ -13,14 +13,12 @@ A burst that holds anything unusual loses some rows of its columns first, and go
 
 from array import array
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import accumulate
-from struct import Struct
 from typing import Any, Final
 
 import trio
 
-from trioice.mmsg import BURST, DATAGRAM, NAME, WORDS, Mmsg
+from trioice.mmsg import BURST, DATAGRAM, NAME, WORDS, Mmsg, records
 from trioice.ports import Burst, Port, UdpPort
 from trioice.relay.core import RelayCore
 from trioice.relay.directory import Directory
@@ -150,7 +148,7 @@ class Shortcut:
     def _clients(self, count: int) -> Burst:
         """Send on what belongs to known flows; what of the burst does not."""
         incoming = self._from_clients.incoming
-        keys: Sequence[bytes] = _rows(self._from_clients.key_length, NAME, count).unpack_from(incoming.names)
+        keys: Sequence[bytes] = records(self._from_clients.key_length, NAME, count).unpack_from(incoming.names)
         headers: Sequence[Any] = list(map(self._there.get, keys))
         lengths: Sequence[int] = incoming.words[7 : count * WORDS : WORDS].tolist()
         firsts = incoming.octets[: count * DATAGRAM : DATAGRAM].tobytes()
@@ -195,12 +193,12 @@ class Shortcut:
     def _transceivers(self, count: int) -> Burst:
         """Send on what belongs to known flows; what of the burst does not."""
         incoming = self._from_transceivers.incoming
-        sources = _rows(self._from_transceivers.key_length, NAME, count).unpack_from(incoming.names)
+        sources = records(self._from_transceivers.key_length, NAME, count).unpack_from(incoming.names)
         lengths: Sequence[int] = incoming.words[7 : count * WORDS : WORDS].tolist()
         left: Burst = []
         indexes = self._believed(sources, left)
         if len(indexes) == count and BUNDLE_MAGIC[1] not in incoming.octets[1 : count * DATAGRAM : DATAGRAM].tobytes():
-            headers: Sequence[bytes] = _rows(HEADER_LENGTH, DATAGRAM, count).unpack_from(incoming.octets)
+            headers: Sequence[bytes] = records(HEADER_LENGTH, DATAGRAM, count).unpack_from(incoming.octets)
             payloads: Sequence[int] = self._from_transceiver_at[:count]
             lengths = [length - HEADER_LENGTH for length in lengths]
             firsts = incoming.octets[HEADER_LENGTH : count * DATAGRAM : DATAGRAM].tobytes()
@@ -287,9 +285,3 @@ class Shortcut:
 def _chosen(rows: Sequence[int], *columns: Sequence[Any]) -> list[list[Any]]:
     """These rows of the columns alone, in this order."""
     return [list(map(column.__getitem__, rows)) for column in columns]
-
-
-@lru_cache(maxsize=4 * BURST)
-def _rows(length: int, stride: int, count: int) -> Struct:
-    """How to read the first `length` octets of each of `count` records at once."""
-    return Struct(f"{length}s{stride - length}x" * count)

@@ -111,11 +111,10 @@ class RtpSession:
         "_reports_received",
         "_reports_sent",
         "_rtt",
-        "_sent",
         "_sent_at",
         "_sources",
         "_ssrc",
-        "_ssrc_octets",
+        "_timestamp",
         "dropped",
         "peer",
         "report_at",
@@ -137,7 +136,6 @@ class RtpSession:
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
         self._ssrc, self._clock_rate, self._epoch, self._entropy = ssrc, clock_rate, epoch, entropy
-        self._ssrc_octets = ssrc.to_bytes(4, "big")
         self._description = SourceDescription(((ssrc, ((CNAME, cname.encode()),)),))
         self._outbox, self._events = outbox, events
         self._closed = False
@@ -145,8 +143,8 @@ class RtpSession:
         self._hearing = -1  # the SSRC heard last, or none any more; and what was heard
         self._current: Reception | None = None
         self._left = (0, 0, 0)  # packets, octets and losses of sources that said BYE
-        self._packets = self._octets = 0  # what we sent; then the last packet, and when it went
-        self._sent, self._sent_at = b"", 0.0
+        self._packets = self._octets = 0  # what we sent; then the last packet's timestamp, and when it went
+        self._timestamp, self._sent_at = 0, 0.0
         self._packets_before = (0, 0)  # `_packets` at the report before the last, and at the last
         self._remote: ReportBlock | None = None
         self._rtt: float | None = None
@@ -198,15 +196,18 @@ class RtpSession:
         """Count a plain RTP packet of ours that went out. LocalProtocolError where it is none, or of another SSRC."""
         # Without CSRCs, extension and padding, as most are, the header has 12 octets.
         octets = len(packet) - 12 if packet[:1] == b"\x80" else _payload_length(packet)
-        if octets < 0 or packet[8:12] != self._ssrc_octets:
-            raise LocalProtocolError("what was sent is no RTP packet of our SSRC")
+        if octets < 0:
+            raise LocalProtocolError("what was sent is no RTP packet")
+        _, _, _, timestamp, ssrc = HEADER.unpack_from(packet)
+        if ssrc != self._ssrc:
+            raise LocalProtocolError("what was sent is of another SSRC than ours")
         if self._closed:
             return
         if self._packets == 0:
             self.start(now)
         self._packets += 1
         self._octets += octets
-        self._sent, self._sent_at = packet, now
+        self._timestamp, self._sent_at = timestamp, now
 
     def expire(self, now: float) -> None:
         """Report, if a report is due."""
@@ -297,7 +298,7 @@ class RtpSession:
         report: SenderReport | ReceiverReport
         if self._packets > self._packets_before[0]:
             # The timestamp that media would have at this very moment (RFC 3550, 6.4.1).
-            timestamp = HEADER.unpack_from(self._sent)[3] + int((now - self._sent_at) * self._clock_rate)
+            timestamp = self._timestamp + int((now - self._sent_at) * self._clock_rate)
             report = SenderReport(
                 ssrc=self._ssrc,
                 ntp=self._ntp(now),

@@ -145,7 +145,9 @@ class LibsrtpReceiver:
     def unprotect(self, packet: bytes) -> bytes | None:
         """Give back the RTP packet inside; None, and a count in `dropped`, for what is malformed, forged or not new."""
         length = len(packet)
-        if length > LONGEST or not payload_start(packet, length - self._tag):
+        if not 12 + self._tag <= length <= LONGEST or (
+            packet[0] != 0x80 and not payload_start(packet, length - self._tag)
+        ):
             self.dropped[Drop.MALFORMED] += 1
             return None
         _, _, sequence, _, ssrc = HEADER.unpack_from(packet)

@@ -37,6 +37,7 @@ class Call:
     __slots__ = (
         "_awake",
         "_sequence",
+        "_ssrc",
         "_stream",
         "_verbs",
         "_waiting",
@@ -82,6 +83,7 @@ class Call:
         self.unread = 0
         self.media = session
         self._verbs = verbs
+        self._ssrc = session.config.ssrc
         self._stream: Stream | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
@@ -107,9 +109,7 @@ class Call:
     def packet(self, payload: bytes, timestamp: int, marker: bool) -> bytes:
         """Build the next RTP packet (for the transceiver)."""
         self._sequence = (self._sequence + 1) & 0xFFFF
-        return rtp.build(
-            self.payload_type, marker, self._sequence, timestamp & 0xFFFFFFFF, self.media.config.ssrc, payload
-        )
+        return rtp.build(self.payload_type, marker, self._sequence, timestamp, self._ssrc, payload)
 
     def packets(self) -> "Packets":
         """The caller's plain RTP packets as they come, until the call ends: ``async for packet in call.packets()``. For one consumer."""

@@ -88,7 +88,6 @@ class Transceiver:
         self._owners: Counter[str] = Counter()  # owner → calls that live
         self._packet_agent = packet_agent if packet_agent or agent else echo
         self._agent = agent
-        self._by_session: dict[Session, Call] = {}
         self._media: Media = []
         self._events: Events = []
         outbox: Outbox = []
@@ -221,7 +220,7 @@ class Transceiver:
             answer=self._answer(session_config, session_config.credentials, offer, origin, 1),
             etag=_word(entropy(9)),
         )
-        self.calls[call.id] = self._by_session[session] = call
+        self.calls[call.id] = session.owner = call
         self._totals.answered += 1
         self._owners[owner] += 1
         self._driver.flush()  # the driver must learn of the new deadline
@@ -271,9 +270,8 @@ class Transceiver:
             self._media.clear()
             self._now = now
             for session, packets in bursts.items():
-                call = self._by_session.get(session)
-                if call is not None:
-                    self._hand_over(call, packets)
+                if session.owner is not None:
+                    self._hand_over(session.owner, packets)
             self._now = None
         if self._events:
             self._announce()
@@ -292,7 +290,7 @@ class Transceiver:
         events = self._events.copy()
         self._events.clear()
         for session, event in events:
-            call = self._by_session.get(session)
+            call: Call | None = session.owner
             if call is None:
                 continue
             match event:
@@ -310,7 +308,7 @@ class Transceiver:
 
     def _end(self, call: Call, why: str, reason: str) -> None:
         del self.calls[call.id]
-        del self._by_session[call.media]
+        call.media.owner = None
         self._owners[call.owner] -= 1
         if not self._owners[call.owner]:
             del self._owners[call.owner]

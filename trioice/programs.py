@@ -228,8 +228,9 @@ async def _transceiver(
     with closing(_bind("udp", settings.udp, worker, plain=settings.plain)) as udp, _capture(settings.trace) as capture:
         address = HostPort(*udp.address)
         told = settings.told(address)
-        relayed = RelayedPort(udp, Networks(settings.relays))
-        port: Port = relayed
+        # Without relays nothing is stripped or added: whoever sends a header is a stranger like any other.
+        port: Port = RelayedPort(udp, Networks(settings.relays)) if settings.relays else udp
+        metrics = partial(_port_metrics, udp, port)
         if directory is not None:
             directory.replace(Directory.of([f"{settings.route.cluster}/{settings.route.shard}={address}"]))
         config = TransceiverConfig(
@@ -255,9 +256,7 @@ async def _transceiver(
         async with trio.open_nursery() as nursery:
             await nursery.start(transceiver.run)
             _say(worker, f"transceiver on {address}, clients are told {listed(told)}")
-            await _start_signaling(
-                nursery, transceiver, settings, lambda: [*_port_metrics(udp, relayed), *more_metrics()]
-            )
+            await _start_signaling(nursery, transceiver, settings, lambda: [*metrics(), *more_metrics()])
             _freeze()
             task_status.started()
 
@@ -338,11 +337,15 @@ async def _within(
         await program(settings, task_status=task_status)
 
 
-def _port_metrics(udp: UdpPort, relayed: RelayedPort) -> Iterable[Sample]:
+def _port_metrics(udp: UdpPort, port: Port) -> Iterable[Sample]:
     for name, text, value in (
         ("unsent_total", "Datagrams that the system did not take.", udp.unsent),
         ("overflowed_total", "Datagrams lost to a full receive buffer.", udp.overflowed),
-        ("distrusted_total", "Datagrams with a relay's header that no trusted relay sent.", relayed.distrusted),
+        (
+            "distrusted_total",
+            "Datagrams with a relay's header that no trusted relay sent.",
+            port.distrusted if isinstance(port, RelayedPort) else 0,
+        ),
     ):
         yield Sample(name=f"trioice_{name}", kind="counter", help=text, value=value)
 

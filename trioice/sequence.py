@@ -24,25 +24,33 @@ class ReplayWindow:
     Ask with `admits` before authentication, tell with `note` after it.
     """
 
-    __slots__ = ("_bitmap", "_mask", "_size", "highest")
+    __slots__ = ("_missing", "_size", "highest")
 
     def __init__(self, size: int, highest: int = -1) -> None:
         self._size = size
-        self._mask = (1 << size) - 1
+        # Bit n is set if the nth index below the highest was not seen: mostly none is, which makes the next one cheap to note.
         # A window restored at `highest` refuses all below it: what was seen there is not known any more.
-        self._bitmap = self._mask if highest >= 0 else 0
+        self._missing = 0
         self.highest = highest
 
     def admits(self, index: int) -> bool:
         """Tell whether `index` is new: above the highest, or inside the window and not seen."""
         behind = self.highest - index
-        return index >= 0 and (behind < 0 or (behind < self._size and not self._bitmap >> behind & 1))
+        return index >= 0 and (behind < 0 or (behind < self._size and self._missing >> behind & 1 == 1))
 
     def note(self, index: int) -> None:
         """Remember that `index`, which the window admitted, was authentic."""
         ahead = index - self.highest
-        if ahead > 0:
-            self._bitmap = (self._bitmap << ahead | 1) & self._mask if ahead < self._size else 1
+        if ahead == 1 and not self._missing:
+            self.highest = index
+        elif ahead > 0:
+            size = self._size
+            if self.highest < 0 or ahead >= size:
+                self._missing = (
+                    1 << min(index + 1, size)
+                ) - 2  # all but the index itself, as far down as there are any
+            else:
+                self._missing = (self._missing << ahead | (1 << ahead) - 2) & (1 << size) - 1
             self.highest = index
         else:
-            self._bitmap |= 1 << -ahead
+            self._missing &= ~(1 << -ahead)

@@ -7,10 +7,10 @@ from tests.srtp.packets import ENGINES, master, protected, rtp
 from trioice.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, Profile
 
 BUDGET = [
-    ("plain", AEAD_AES_128_GCM, 11, 14),
-    ("plain", AES128_CM_SHA1_80, 19, 23),
-    ("libsrtp", AEAD_AES_128_GCM, 8, 6),
-    ("libsrtp", AES128_CM_SHA1_80, 8, 6),
+    ("plain", AEAD_AES_128_GCM, 8, 7),
+    ("plain", AES128_CM_SHA1_80, 18, 18),
+    ("libsrtp", AEAD_AES_128_GCM, 9, 6),
+    ("libsrtp", AES128_CM_SHA1_80, 9, 6),
 ]
 
 

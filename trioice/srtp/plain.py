@@ -38,6 +38,8 @@ from trioice.srtp.streams import (
 class PlainSender:
     """Protects one direction's packets."""
 
+    __slots__ = ("_cipher", "_indices", "_master", "_profile", "dropped")
+
     def __init__(self, profile: Profile, master: MasterKey, state: SrtpState | None = None) -> None:
         check_state(profile, master, state)
         self.dropped: Counter[Drop] = Counter()
@@ -48,7 +50,10 @@ class PlainSender:
     def protect(self, packet: bytes) -> bytes | None:
         """Encrypt and authenticate an RTP packet; None, and a count in `dropped`, where that is refused."""
         index = self._indices.use(packet)
-        return None if index < 0 else self._cipher.seal(packet, payload_start(packet, len(packet)), index)
+        if index < 0:
+            return None
+        start = 12 if packet[0] == 0x80 else payload_start(packet, len(packet))
+        return self._cipher.seal(packet, start, index)
 
     def protect_rtcp(self, packet: bytes) -> bytes | None:
         """Encrypt and authenticate a compound RTCP packet under its sender's next index."""
@@ -63,36 +68,54 @@ class PlainSender:
 class PlainReceiver:
     """Authenticates and decrypts one direction's packets."""
 
+    __slots__ = (
+        "_cipher",
+        "_master",
+        "_profile",
+        "_report_windows",
+        "_ssrc",
+        "_tag",
+        "_window",
+        "_windows",
+        "dropped",
+    )
+
     def __init__(self, profile: Profile, master: MasterKey, state: SrtpState | None = None) -> None:
         check_state(profile, master, state)
         self.dropped: Counter[Drop] = Counter()
         self._profile, self._master = profile, master
+        self._tag = profile.tag_length
         self._windows: dict[int, ReplayWindow] = {}
         self._report_windows: dict[int, ReplayWindow] = {}
         if state is not None:
             self._windows = {ssrc: ReplayWindow(WINDOW, index) for ssrc, index in state.rtp.items()}
             self._report_windows = {ssrc: ReplayWindow(REPORT_WINDOW, index) for ssrc, index in state.rtcp.items()}
+        self._ssrc = -1  # the one heard last,
+        self._window: ReplayWindow | None = None  # and what of it was heard
         self._cipher = cipher(profile, *session_keys(profile, master))
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """Give back the RTP packet inside; None, and a count in `dropped`, for what is malformed, forged or not new."""
-        length = len(packet)
-        start = payload_start(packet, length - self._profile.tag_length)
-        if not start or length > LONGEST:
+        length = len(packet) - self._tag
+        start = 12 if packet[:1] == b"\x80" else payload_start(packet, length)
+        if not start or not 12 <= length <= LONGEST - self._tag:
             return self._refuse(Drop.MALFORMED)
         _, _, sequence, _, ssrc = HEADER.unpack_from(packet)
-        window = self._windows.get(ssrc)
-        if window is None and len(self._windows) >= STREAMS:
-            return self._refuse(Drop.TOO_MANY_STREAMS)
-        index = guess_index(sequence, -1 if window is None else window.highest)
-        if index > MAXIMUM_INDEX or (window is not None and not window.admits(index)):
+        window = self._window if ssrc == self._ssrc else self._windows.get(ssrc)
+        if window is None:
+            return self._first(packet, start, sequence, ssrc)
+        index = window.highest + 1
+        if sequence != index & 0xFFFF:
+            index = guess_index(sequence, window.highest)
+            if not window.admits(index):
+                return self._refuse(Drop.REPLAYED)
+        if index > MAXIMUM_INDEX:
             return self._refuse(Drop.REPLAYED)
         plain = self._cipher.open(packet, start, index)
         if plain is None:
             return self._refuse(Drop.FORGED)
-        if window is None:
-            window = self._windows[ssrc] = ReplayWindow(WINDOW)
         window.note(index)
+        self._ssrc, self._window = ssrc, window
         return plain
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
@@ -129,6 +152,18 @@ class PlainReceiver:
             rtcp={ssrc: window.highest for ssrc, window in self._report_windows.items()},
         )
 
+    def _first(self, packet: bytes, start: int, sequence: int, ssrc: int) -> bytes | None:
+        """Take the first packet of an SSRC; nothing is remembered of the SSRC before."""
+        if len(self._windows) >= STREAMS:
+            return self._refuse(Drop.TOO_MANY_STREAMS)
+        index = guess_index(sequence, -1)
+        plain = self._cipher.open(packet, start, index)
+        if plain is None:
+            return self._refuse(Drop.FORGED)
+        self._windows[ssrc] = ReplayWindow(WINDOW)
+        self._windows[ssrc].note(index)
+        return plain
+
     def _refuse(self, drop: Drop) -> bytes | None:
         self.dropped[drop] += 1
         return None
@@ -158,20 +193,31 @@ def cipher(profile: Profile, rtp: SessionKeys, rtcp: SessionKeys) -> Cipher:
 class _Aead:
     """AES-GCM (RFC 7714): header and trailer are associated data, the nonce is SSRC and index under the salt."""
 
+    __slots__ = ("_report_salt", "_rtcp", "_rtp", "_salt", "_salted", "_ssrc")
+
     def __init__(self, rtp: SessionKeys, rtcp: SessionKeys) -> None:
         self._rtp, self._rtcp = AESGCM(rtp.encryption), AESGCM(rtcp.encryption)
         self._salt, self._report_salt = int.from_bytes(rtp.salt, "big"), int.from_bytes(rtcp.salt, "big")
+        self._ssrc, self._salted = b"", 0
 
     def seal(self, packet: bytes, start: int, index: int) -> bytes:
         header = packet[:start]
-        return header + self._rtp.encrypt(_nonce(self._salt, packet[8:12], index), packet[start:], header)
+        if header[8:12] != self._ssrc:
+            self._switch(header[8:12])
+        return header + self._rtp.encrypt((self._salted ^ index).to_bytes(12, "big"), packet[start:], header)
 
     def open(self, packet: bytes, start: int, index: int) -> bytes | None:
         header = packet[:start]
+        if header[8:12] != self._ssrc:
+            self._switch(header[8:12])
         try:
-            return header + self._rtp.decrypt(_nonce(self._salt, packet[8:12], index), packet[start:], header)
+            return header + self._rtp.decrypt((self._salted ^ index).to_bytes(12, "big"), packet[start:], header)
         except InvalidTag:
             return None
+
+    def _switch(self, ssrc: bytes) -> None:
+        """Go over to another SSRC than before: all of the nonce but the index is the same for all its packets."""
+        self._ssrc, self._salted = ssrc, int.from_bytes(_nonce(self._salt, ssrc, 0), "big")
 
     def seal_report(self, packet: bytes, index: int) -> bytes:
         header, trailer = packet[:8], (ENCRYPTED | index).to_bytes(4, "big")

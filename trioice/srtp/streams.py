@@ -23,7 +23,7 @@ from typing import Final
 import attrs
 
 from trioice.errors import LocalProtocolError
-from trioice.sequence import MAXIMUM_INDEX, extend
+from trioice.sequence import MAXIMUM_INDEX, ReplayWindow, extend
 from trioice.srtp.keys import MasterKey
 from trioice.srtp.profiles import PROFILES, Profile
 
@@ -112,16 +112,16 @@ def guess_index(sequence: int, highest: int) -> int:
 class SentIndices:
     """The sender's side: which indices are used."""
 
-    __slots__ = ("_reports", "_ssrc", "_stream", "_streams", "dropped")
+    __slots__ = ("_reports", "_ssrc", "_window", "_windows", "dropped")
 
     def __init__(self, state: SrtpState | None, dropped: Counter[Drop]) -> None:
         self.dropped = dropped
-        self._streams: dict[int, _Sent] = {}
+        self._windows: dict[int, ReplayWindow] = {}
         self._ssrc = -1  # the one used last,
-        self._stream: _Sent | None = None  # and what is known of it
+        self._window: ReplayWindow | None = None  # and which of its indices are used
         self._reports: dict[int, int] = {}
         if state is not None:
-            self._streams = {ssrc: _Sent(highest) for ssrc, highest in state.rtp.items()}
+            self._windows = {ssrc: ReplayWindow(WINDOW, highest) for ssrc, highest in state.rtp.items()}
             self._reports.update(state.rtcp)
 
     def use(self, packet: bytes) -> int:
@@ -130,19 +130,18 @@ class SentIndices:
         if not 12 <= length <= LONGEST_PLAIN or (packet[0] != 0x80 and not payload_start(packet, length)):
             return self._refuse(Drop.MALFORMED)
         _, _, sequence, _, ssrc = HEADER.unpack_from(packet)
-        stream = self._stream if ssrc == self._ssrc else self._switch(ssrc)
-        if stream is None:
-            return self._refuse(Drop.TOO_MANY_STREAMS)
-        index = stream.highest + 1
+        window = self._window if ssrc == self._ssrc else self._windows.get(ssrc)
+        if window is None:
+            return self._start(ssrc, sequence)
+        self._ssrc, self._window = ssrc, window
+        index = window.highest + 1
         if sequence != index & 0xFFFF:  # seldom
-            index = guess_index(sequence, stream.highest)
-            if index <= stream.highest:
-                return index if stream.fill(index) else self._refuse(Drop.REUSED)
-            if index <= MAXIMUM_INDEX:
-                stream.leave_out(index)
+            index = guess_index(sequence, window.highest)
+            if index <= MAXIMUM_INDEX and not window.admits(index):
+                return self._refuse(Drop.REUSED)
         if index > MAXIMUM_INDEX:
             return self._refuse(Drop.EXHAUSTED)
-        stream.highest = index
+        window.note(index)
         return index
 
     def next_report(self, packet: bytes) -> int:
@@ -168,56 +167,21 @@ class SentIndices:
             profile=profile.number,
             key=master.key,
             salt=master.salt,
-            rtp={ssrc: stream.highest for ssrc, stream in self._streams.items()},
+            rtp={ssrc: window.highest for ssrc, window in self._windows.items()},
             rtcp=dict(self._reports),
         )
 
-    def _switch(self, ssrc: int) -> "_Sent | None":
-        """Go over to another SSRC than before; None where it is one too many."""
-        stream = self._streams.get(ssrc)
-        if stream is None:
-            if len(self._streams) >= STREAMS:
-                return None
-            stream = self._streams[ssrc] = _Sent(-1)
-        self._ssrc, self._stream = ssrc, stream
-        return stream
+    def _start(self, ssrc: int, sequence: int) -> int:
+        """Use the first index of an SSRC. Those below it are not used any more: a stream begins with its first packet."""
+        if len(self._windows) >= STREAMS:
+            return self._refuse(Drop.TOO_MANY_STREAMS)
+        index = guess_index(sequence, -1)
+        self._windows[ssrc] = ReplayWindow(WINDOW, index)
+        return index
 
     def _refuse(self, drop: Drop) -> int:
         self.dropped[drop] += 1
         return -1
-
-
-class _Sent:
-    """One SSRC that we send: its lowest and highest index, and those between that were left out."""
-
-    __slots__ = ("_gaps", "_lowest", "highest")
-
-    def __init__(self, highest: int) -> None:
-        self.highest = highest
-        self._lowest = 0  # a restored stream has used all up to the highest, as far as is known
-        self._gaps: set[int] = set()
-
-    def leave_out(self, index: int) -> None:
-        """Note that the next index is `index`, and those between are left out."""
-        if self.highest < 0:
-            self._lowest = index
-        else:
-            oldest = index - WINDOW + 1
-            self._gaps = {gap for gap in self._gaps if gap >= oldest}
-            self._gaps.update(range(max(self.highest + 1, oldest), index))
-
-    def fill(self, index: int) -> bool:
-        """Use up an index below the highest; False where it was used, or lies too far below."""
-        if index <= self.highest - WINDOW:
-            return False
-        if index < self._lowest:  # the first to be sent was not the first of all
-            self._gaps.update(range(index + 1, self._lowest))
-            self._lowest = index
-        elif index in self._gaps:
-            self._gaps.remove(index)
-        else:
-            return False
-        return True
 
 
 def report_trailer(profile: Profile, packet: bytes | bytearray, length: int) -> int:

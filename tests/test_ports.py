@@ -1,15 +1,18 @@
 """Ports: real sockets on loopback, and the header between relay and transceiver."""
 
+import math
+
 import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from trioice import ports, timer
 from trioice.memory import MemoryNetwork
 from trioice.mmsg import BURST
-from trioice.ports import BUSY, Networks, RelayedPort, UdpPort, bound_together, transport_address
+from trioice.ports import BUSY, Burst, Networks, RelayedPort, UdpPort, bound_together, transport_address
 from trioice.relay import encapsulation
 
 RELAY = ("10.0.0.1", 4000)
@@ -242,6 +245,31 @@ async def test_a_bundle_that_is_none_or_not_a_relays_is_counted(relayed: tuple[M
     assert len(relay.receive()) == 2  # who sent none gets none
 
 
+async def test_a_relay_whose_bundles_ceased_gets_none(
+    autojump_clock: MockClock, relayed: tuple[MemoryNetwork, RelayedPort]
+) -> None:
+    network, port = relayed
+    relay = network.port(*RELAY)
+    parts = [(HEADER, b"\x80one"), (HEADER, b"\x80two")]
+    relay.send([(next(encapsulation.join(parts)), ("10.0.1.1", 7000))])
+    await port.readable()
+    burst = port.receive()
+    for wait, datagrams in ((RelayedPort.BUNDLED - 1, 1), (2, 2)):
+        await trio.sleep(wait)
+        port.send(list(burst))
+        await relay.readable()
+        assert len(relay.receive()) == datagrams
+
+
+async def test_a_relay_that_bundles_again_makes_nobody_forgotten(relayed: tuple[MemoryNetwork, RelayedPort]) -> None:
+    _, port = relayed
+    bundle = next(encapsulation.join([(HEADER, b"x")] * 2))
+    port._bundling = {("10.0.0.9", number): math.inf for number in range(RelayedPort.BUNDLING - 1)}
+    for _ in range(2):
+        port._unbundle(bundle, RELAY, [])
+    assert len(port._bundling) == RelayedPort.BUNDLING
+
+
 async def test_relays_that_bundle_are_remembered_within_bounds(relayed: tuple[MemoryNetwork, RelayedPort]) -> None:
     network, port = relayed
     bundle = next(encapsulation.join([(HEADER, b"x")] * 2))
@@ -282,11 +310,15 @@ def test_what_a_relayed_port_sends_another_receives(outbox: list[tuple[bytes, ob
     outbox = [(b"\x80" + datagram, to) for datagram, to in outbox]
     wire = Wire()
     port = RelayedPort(wire, Networks(["10.0.0.0/24"]))
-    if bundles:
-        wire.sent = [(next(encapsulation.join([(HEADERS[0], b"x")] * 2)), RELAYS[0])]
-        port.receive()
-    port.send(list(outbox))
-    received = port.receive()
+
+    async def carry() -> Burst:
+        if bundles:
+            wire.sent = [(next(encapsulation.join([(HEADERS[0], b"x")] * 2)), RELAYS[0])]
+            port.receive()
+        port.send(list(outbox))
+        return port.receive()
+
+    received = trio.run(carry)
     for address in ADDRESSES:
         assert [each for each in received if each[1] == address] == [each for each in outbox if each[1] == address]
     assert len(received) == len(outbox)

@@ -104,8 +104,12 @@ class Mmsg:
         if self._layout.control_length:
             words[5::WORDS] = self._control_lengths
         assert _LIBC is not None
-        count = _LIBC.recvmmsg(self._fd, self.incoming.pointer, most, socket.MSG_DONTWAIT, None)
+        count = _LIBC.recvmmsg(self._fd, self.incoming.pointer, min(most, BURST), socket.MSG_DONTWAIT, None)
         return max(0, cast("int", count))  # -1: no datagram is there, or an ICMP error that concerns nobody
+
+    def close(self) -> None:
+        """Touch the socket's descriptor no more: another file may have its number soon."""
+        self._fd = -1
 
     def receive(self) -> list[tuple[bytes, Address]]:
         """Take what is there, at most `BURST` datagrams; never waits."""

@@ -136,6 +136,8 @@ class UdpPort:
     def close(self) -> None:
         """Release the socket; `readable` must have no waiter."""
         self._timer.close()
+        if self.mmsg is not None:
+            self.mmsg.close()
         self._socket.close()
 
 
@@ -207,10 +209,13 @@ class RelayedPort:
     BUNDLING: Final = 1024
     """Addresses remembered of relays that send bundles: more than a fleet has. One that is forgotten gets none until its next."""
 
+    BUNDLED: Final = 10.0
+    """Seconds after its last bundle for which a relay gets bundles: the one that takes its place may be older, and know none."""
+
     def __init__(self, port: Port, relays: Container[str]) -> None:
         self._port = port
         self._relays = relays
-        self._bundling: set[Address] = set()
+        self._bundling: dict[Address, float] = {}  # relay → until when it gets bundles
         self.distrusted = 0  # headers and bundles of those who are no relay of ours, or that were cut
 
     async def readable(self) -> None:
@@ -239,6 +244,7 @@ class RelayedPort:
     def send(self, outbox: Outbox) -> None:
         """Send all of `outbox`, to clients behind relays with their header in front; each client's in their order."""
         wire: Outbox = []
+        now = trio.current_time()
         bundles: dict[Address, list[tuple[bytes, bytes]]] = {}
         for packet in outbox:
             datagram, to = packet
@@ -247,7 +253,7 @@ class RelayedPort:
                 wire.append(packet)
                 continue
             relay = to[0]  # type: ignore[index]
-            if relay not in self._bundling:
+            if self._bundling.get(relay, 0.0) < now:
                 wire.append((header + datagram, relay))
             elif relay in bundles:
                 bundles[relay].append((header, datagram))
@@ -264,9 +270,9 @@ class RelayedPort:
             self.distrusted += 1
             return
         burst += [(payload, (relay, header)) for header, payload in parts]
-        if len(self._bundling) >= self.BUNDLING:
+        if relay not in self._bundling and len(self._bundling) >= self.BUNDLING:
             self._bundling.clear()
-        self._bundling.add(relay)
+        self._bundling[relay] = trio.current_time() + self.BUNDLED
 
 
 def transport_address(address: Address) -> tuple[str, int]:

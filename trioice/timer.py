@@ -76,7 +76,7 @@ class KernelTimer:
         """Let `wait` return at this time."""
         nanoseconds = 0  # disarms it
         if deadline != NEVER:
-            nanoseconds = max(1, math.ceil((deadline - trio.current_time()) * NANOSECONDS))
+            nanoseconds = max(1, math.ceil(max(0.0, deadline - trio.current_time()) * NANOSECONDS))
         self._spec[2], self._spec[3] = divmod(nanoseconds, NANOSECONDS)
         assert _LIBC is not None
         # It also forgets that it was due, so that nobody need read it.

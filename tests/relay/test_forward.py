@@ -1,5 +1,6 @@
 """The relay's loops on real sockets: the fast ones do what the plain ones do, octet for octet, at an exact cost."""
 
+import ctypes
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from trioice.relay.core import HOLD, IDLE, Drop
 from trioice.relay.directory import Directory
 from trioice.relay.encapsulation import BUNDLE_MAGIC, HEADER_LENGTH, PART_LENGTH, header, join, split
 from trioice.relay.forward import LOOK
+from trioice.relay.outgoing import NAME_AT, Places
 from trioice.relay.server import Relay
 
 bursts_only = pytest.mark.skipif(not is_available(), reason="the fast loops need recvmmsg and sendmmsg")
@@ -302,3 +304,54 @@ async def test_the_last_octets_of_a_full_burst_may_be_an_empty_payload() -> None
         pair.move()
         assert pair.heard()[1][A] == [long] * BURST
         assert pair.core.dropped == {Drop.EMPTY: BURST}
+
+
+@bursts_only
+def test_the_kernel_is_never_given_more_messages_than_there_is_memory_for() -> None:
+    with Pair(plain=False) as pair:
+        assert pair.inner.mmsg is not None
+        pair.from_transceivers([(0, b"junk")] * 3 * BURST)
+        assert pair.inner.mmsg.fill(10 * BURST) == BURST
+
+
+@bursts_only
+async def test_strangers_on_the_inner_port_make_no_turn_longer() -> None:
+    with Pair(plain=False) as pair:
+        pair.connect()
+        pair.from_transceivers([(2, b"junk")] * 9 + [(0, pair.headers[A] + b"\x80media")])
+        pair.move()
+        shortcut = pair.relay._shortcut
+        assert shortcut is not None
+        assert shortcut._parts_of_one == 1
+
+
+def test_places_of_flows_that_ended_are_for_any_transceiver() -> None:
+    places = Places()
+    for number in range(2000):
+        target = b"transceiver %05d" % number
+        taken = [places.take(target, b"h" * HEADER_LENGTH, b"n" * 16, b"") for _ in range(40)]
+        assert len(set(taken)) == 40
+        assert len(set(places.targets(taken))) == 1
+        for place in taken:
+            places.give_back(place)
+    assert len(places._memory) == 1
+    assert (places._known, places._targets, places._flows) == ({}, {}, {})
+
+
+def test_places_lead_each_to_its_own_transceiver() -> None:
+    places, chance = Places(), random.Random(5)
+    flows: dict[int, tuple[bytes, bytes]] = {}
+    for number in range(5000):
+        if flows and chance.random() < 0.45:
+            place = chance.choice(list(flows))
+            del flows[place]
+            places.give_back(place)
+        else:
+            target, name = b"%016d" % chance.randrange(7), b"%028d" % number
+            place = places.take(target, b"h" * HEADER_LENGTH, name, b"")
+            assert place not in flows
+            flows[place] = target, name
+        if number % 100 == 0:
+            for at, (place, (target, name)) in zip(places.targets(list(flows)), flows.items(), strict=True):
+                assert ctypes.string_at(at, 16) == target
+                assert ctypes.string_at(place + NAME_AT, 28) == name

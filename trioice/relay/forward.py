@@ -96,7 +96,7 @@ class Shortcut:
         key, (name, control) = self._from_clients.key(client), self._from_clients.target(client)
         target = self._from_transceivers.name(to)
         if not name or not target or len(control) != self._from_clients.control_length:
-            return  # an address that no datagram came from: the core may try
+            return  # an address that no datagram of media came from, and none will: the core has the flow alone
         self.remove(client, header)
         place = self._places.take(target, header, name, control)
         self._there[key] = place
@@ -206,7 +206,7 @@ class Shortcut:
             indexes, headers, payloads, lengths = self._parts(indexes, lengths, left)
             firsts = bytes(map(incoming.octets.__getitem__, [at - incoming.start for at in payloads]))
         if headers:
-            self._parts_of_one = len(headers) / count
+            self._parts_of_one = max(1.0, len(headers) / count)
         names: Sequence[Any] = list(map(self._back.get, headers))
         if not (all(names) and min(lengths, default=1) > 0 and len(firsts.translate(None, _STUN)) == len(names)):
             known = []
@@ -233,12 +233,13 @@ class Shortcut:
             return range(len(sources))
         believed = []
         for index, source in enumerate(sources):
-            taken = self._from_transceivers.taken(index)
-            if taken[1] in self._directory:
+            if source not in self._trusted:
+                taken = self._from_transceivers.taken(index)
+                if taken[1] not in self._directory:
+                    left.append(taken)
+                    continue
                 self._trusted.add(source)
-                believed.append(index)
-            else:
-                left.append(taken)
+            believed.append(index)
         return believed
 
     def _parts(

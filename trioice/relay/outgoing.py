@@ -13,44 +13,76 @@ from trioice.relay.encapsulation import HEADER_LENGTH, shares, write_front
 class Places:
     """Memory for what flows send again and again, in places of equal length that the kernel is pointed to.
 
-    A chunk of it is for flows to one transceiver, so that a flow's place tells where the flow leads.
+    A chunk of it is for flows to one transceiver, so that a flow's place tells where the flow leads. A chunk whose flows have all ended
+    is for any transceiver again, so the memory is that of the most flows there ever were at once, and of a chunk a transceiver.
     """
 
     def __init__(self) -> None:
         self._memory: list[ctypes.Array[ctypes.c_char]] = []
-        self._names: dict[bytes, int] = {}  # name of a transceiver → where it lies; of all that ever had a flow
-        self._free: dict[int, list[int]] = {}  # by where that lies
-        self._targets: dict[int, int] = {}  # number of a chunk → where the name of its transceiver lies
+        self._spare: list[int] = []  # numbers of chunks that are for no transceiver
+        self._flows: dict[int, int] = {}  # number of a chunk that is for one → flows in it
+        self._targets: dict[int, _Target] = {}  # the same → its transceiver
+        self._known: dict[bytes, _Target] = {}  # transceivers that have flows, by their names
 
     def take(self, target: bytes, header: bytes, name: bytes, control: bytes) -> int:
         """Write what a flow to the transceiver of the name `target` sends into a free place; where it is."""
-        if target not in self._names:
-            self._memory.append(ctypes.create_string_buffer(target, len(target)))
-            self._names[target] = ctypes.addressof(self._memory[-1])
-        at = self._names[target]
-        free = self._free.setdefault(at, [])
-        if not free:
-            self._memory.append(ctypes.create_string_buffer(2 * _CHUNK))
-            chunk = ctypes.addressof(self._memory[-1]) // _CHUNK + 1  # places in line with the lines of the cache
-            self._targets[chunk] = at
-            free += range(chunk * _CHUNK, (chunk + 1) * _CHUNK, _PLACE)
-        place = free.pop()
-        octets = header.ljust(NAME_AT) + name.ljust(_CONTROL_AT - NAME_AT) + control
+        to = self._known.get(target)
+        if to is None:
+            to = self._known[target] = _Target(target)
+        if not to.free:
+            chunk = self._chunk()
+            self._targets[chunk], self._flows[chunk] = to, 0
+            to.chunks += 1
+            to.free += range(chunk * _CHUNK, (chunk + 1) * _CHUNK, _PLACE)
+        place = to.free.pop()
+        self._flows[place // _CHUNK] += 1
+        octets = header.ljust(NAME_AT, b"\0") + name.ljust(_CONTROL_AT - NAME_AT, b"\0") + control
         ctypes.memmove(place, octets, len(octets))
         return place
 
     def give_back(self, place: int) -> None:
         """Let another flow have the place."""
-        self._free[self._targets[place // _CHUNK]].append(place)
+        chunk = place // _CHUNK
+        to = self._targets[chunk]
+        to.free.append(place)
+        self._flows[chunk] -= 1
+        if not self._flows[chunk]:
+            del self._flows[chunk], self._targets[chunk]
+            self._spare.append(chunk)
+            to.free = [other for other in to.free if other // _CHUNK != chunk]
+            to.chunks -= 1
+            if not to.chunks:
+                del self._known[to.name.raw]
 
     def targets(self, places: Sequence[int]) -> list[int]:
         """Where the names lie to which these flows lead."""
-        if len(self._names) == 1:
-            return list(self._names.values()) * len(places)
-        return [self._targets[place // _CHUNK] for place in places]
+        if len(self._known) == 1:
+            return [next(iter(self._known.values())).at] * len(places)
+        return [self._targets[place // _CHUNK].at for place in places]
+
+    def _chunk(self) -> int:
+        """Find memory for a chunk, in line with the lines of the processor's cache."""
+        if not self._spare:
+            self._memory.append(ctypes.create_string_buffer((_CHUNKS + 1) * _CHUNK))
+            first = ctypes.addressof(self._memory[-1]) // _CHUNK + 1
+            self._spare += range(first, first + _CHUNKS)
+        return self._spare.pop()
 
 
-_CHUNK: Final = 1 << 16
+class _Target:
+    """A transceiver that flows lead to: its name where the kernel reads it, and its places that no flow has."""
+
+    __slots__ = ("at", "chunks", "free", "name")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = ctypes.create_string_buffer(name, len(name))
+        self.at = ctypes.addressof(self.name)
+        self.free: list[int] = []
+        self.chunks = 0
+
+
+_CHUNK: Final = 1 << 12
+_CHUNKS: Final = 16  # made at once
 _PLACE: Final = 128  # octets: header (38), zero (2), name (28), zero (4), control message (40)
 NAME_AT: Final = 40
 _CONTROL_AT: Final = 72

@@ -79,6 +79,14 @@ class Relay:
         ):
             yield _counter("forwarded_datagrams_total", "Datagrams forwarded, by where to.", datagrams, to=side)
             yield _counter("forwarded_octets_total", "Octets forwarded, without headers, by where to.", octets, to=side)
+        for side, port in (("clients", self._public), ("transceivers", self._inner)):
+            if isinstance(port, UdpPort):
+                text = (
+                    "Datagrams that the system did not take, though counted as forwarded, by where to; a bundle is one."
+                )
+                yield _counter("unsent_total", text, port.unsent, to=side)
+                text = "Datagrams lost to a full receive buffer, by where from."
+                yield _counter("overflowed_total", text, port.overflowed, source=side)
         for drop, count in core.dropped.items():
             yield _counter("dropped_total", "Datagrams dropped, by reason.", count, reason=drop.name.lower())
         for state, flows in (("confirmed", core.flows), ("unconfirmed", core.unconfirmed)):

@@ -1,11 +1,13 @@
 """Supervision, with real processes of a few lines: what dies is started again, and all end together."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import trio
@@ -143,6 +145,33 @@ async def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often
     ]
     assert f"in {LATEST} s" == waits[7]
     assert "worker 0 ended: exit status 1" in caplog.text
+
+
+async def test_a_system_that_can_start_no_process_just_now_ends_no_other_worker(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = [True, True]
+    start: Any = trio.run_process
+
+    async def run_process(*args: Any, **options: Any) -> Any:
+        if dead and full:
+            full.pop()
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        return await start(*args, **options)
+
+    dead = False
+    monkeypatch.setattr(trio, "run_process", run_process)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor(WORKS, reports.workers(2)).run)
+        pids = dict([await reports.next() for _ in range(2)])
+        dead = True
+        os.kill(pids[0], signal.SIGKILL)
+        number, pid = await reports.next()
+        assert (number, full) == (0, [])
+        assert is_there(pid)
+        assert is_there(pids[1])
+        nursery.cancel_scope.cancel()
+    assert caplog.text.count("it could not be started") == 2
 
 
 async def test_a_worker_that_does_not_end_is_killed(autojump_clock: MockClock, reports: Reports) -> None:

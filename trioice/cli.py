@@ -129,6 +129,7 @@ def _relay(options: argparse.Namespace) -> None:
     if options.workers > 1 and options.worker is None:
         trio.run(supervise_relay, settings, options.workers, options.again)
     else:
+        _forget_secrets()
         trio.run(run_relay, settings)
 
 
@@ -185,7 +186,14 @@ def _transceiver(options: argparse.Namespace) -> None:
         trio.run(supervise_transceiver, settings, options.workers, options.again, environment)
     else:
         settings = settings if options.worker is None else settings.of(options.worker)
+        _forget_secrets()
         trio.run(run_transceiver, _with_agent(settings, options.agent))
+
+
+def _forget_secrets() -> None:
+    """Take them out of the environment, which whatever an agent starts would inherit."""
+    for variable in (KEYS_VARIABLE, TOKEN_VARIABLE):
+        os.environ.pop(variable, None)
 
 
 def _room_for_workers(options: argparse.Namespace, *names: str) -> None:

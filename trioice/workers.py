@@ -135,13 +135,20 @@ class Supervisor:
         wait = 0.0
         while True:
             began = trio.current_time()
-            status = await self._live(worker, ready)
-            if not was_ready:
-                raise NotStarted(status)
+            ended = ""
+            try:
+                status = await self._live(worker, ready)
+                if not was_ready:
+                    raise NotStarted(status)
+                ended = describe(status)
+            except* OSError as errors:  # the system has no more processes or descriptors: it may have some later
+                if not was_ready:
+                    raise
+                ended = f"it could not be started: {errors.exceptions[0]}"
             if trio.current_time() - began >= STEADY:
                 wait = 0.0
             again = f"in {wait:.1f} s" if wait else "at once"
-            logger.error("worker %d ended: %s; it is started again %s", worker.number, describe(status), again)
+            logger.error("worker %d ended: %s; it is started again %s", worker.number, ended, again)
             await trio.sleep(wait)
             wait = min(max(SOONEST, 2 * wait), LATEST)
 

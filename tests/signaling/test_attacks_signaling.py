@@ -16,10 +16,9 @@ from tests.signaling.stand_in import OFFER, StandIn, client_of
 from tests.signaling.test_http import SDP
 from tests.signaling.test_websocket import OFFERED, Client, connected, door
 from trioice.sdp.parse import MAX_CANDIDATES, MAX_LINES
-from trioice.signaling.connection import Stream
 from trioice.signaling.http import application
 from trioice.signaling.limits import MAX_BODY, Doorkeeper
-from trioice.signaling.serve import serve_http, serve_streams
+from trioice.signaling.serve import Stream, serve_http, serve_streams
 from trioice.signaling.websocket import HEARTBEAT, WITHOUT_MESSAGE
 
 HELLO = Request(host="trioice.test", target="/")

@@ -13,6 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.settings import SettingCodes
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from trio_websocket import open_websocket_url
@@ -20,10 +23,9 @@ from trio_websocket import open_websocket_url
 from tests.signaling.stand_in import OFFER, Body, StandIn
 from tests.signaling.test_http import SDP
 from tests.signaling.test_websocket import OFFERED, Client
-from trioice.signaling.connection import SIP, Stream
 from trioice.signaling.http import application
 from trioice.signaling.interface import Transceiver as Interface
-from trioice.signaling.serve import serve_http, serve_streams
+from trioice.signaling.serve import SIP, Stream, serve_http, serve_streams
 from trioice.signaling.websocket import serve_websocket
 from trioice.transceiver.call import Call
 from trioice.transceiver.server import Transceiver
@@ -165,3 +167,49 @@ async def test_a_flood_of_frames_is_taken_in_sips() -> None:
             nursery.cancel_scope.cancel()
     assert sum(taken) == 60_000
     assert max(taken) <= SIP
+
+
+async def test_what_stands_behind_a_body_that_came_late_is_the_next_request(nursery: trio.Nursery) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"%02d" % len(body)})
+
+    url = await nursery.start(partial(serve_http, app, "127.0.0.1", 0))
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    heard = b""
+    with trio.fail_after(10):
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+        await stream.send_all(b"world" + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        while heard.count(b"HTTP/1.1 200") < 2 or not heard.endswith(b"00"):
+            heard += bytes(await stream.receive_some())
+    assert b"\r\n\r\n10HTTP/1.1" in heard
+    await stream.aclose()
+
+
+async def test_a_client_that_left_no_window_for_the_answer_is_let_go(nursery: trio.Nursery) -> None:
+    let_go = trio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(1000)})
+        finally:
+            let_go.set()
+
+    url = await nursery.start(partial(serve_http, app, "127.0.0.1", 0))
+    client = H2Connection(H2Configuration(client_side=True))
+    client.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = 0
+    client.local_settings.acknowledge()
+    client.initiate_connection()
+    request = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a")]
+    client.send_headers(1, request, end_stream=True)
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    await stream.send_all(client.data_to_send())
+    await stream.receive_some()
+    await stream.aclose()
+    with trio.fail_after(10):
+        await let_go.wait()

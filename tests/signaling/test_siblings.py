@@ -86,6 +86,13 @@ async def test_a_request_at_the_wrong_worker_is_answered_by_the_owner(family: Fa
     assert family.transceivers[1].made == []
 
 
+async def test_headers_as_long_as_they_may_be_reach_the_owner(family: Family) -> None:
+    location, call = await family.call()
+    headers = {"X-Long": b"\xff" * 60_000}
+    restarted = await family.clients[1].patch(location, content=OFFER, headers={**SDP, **headers})  # type: ignore[arg-type]
+    assert (restarted.status_code, restarted.text) == (200, call.answer)
+
+
 async def test_the_other_shapes_reach_the_owner_as_well(family: Family) -> None:
     location, call = await family.call("/whip")
     headers = {**FRAGMENT, "If-Match": "*"}

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -66,7 +67,8 @@ async def test_other_lengths_and_clock_rates_have_steps_of_their_own(
 
 
 @pytest.mark.parametrize(
-    ("ptime", "rate"), [(0.03, 48000), (0.0201, 48000), (0.0, 48000), (-0.02, 48000), (0.01, 8025)]
+    ("ptime", "rate"),
+    [(0.03, 48000), (0.0201, 48000), (0.0, 48000), (-0.02, 48000), (math.nan, 48000), (math.inf, 48000), (0.01, 8025)],
 )
 async def test_a_length_that_fits_no_grid_is_refused(
     autojump_clock: trio.testing.MockClock, pacer: Pacer, ptime: float, rate: int

@@ -212,6 +212,19 @@ async def test_what_is_written_at_once_leaves_in_steps(autojump_clock: MockClock
     await trio.sleep(0.1)  # the agent writes to nobody
 
 
+async def test_a_stream_after_the_end_takes_nothing_and_no_slot(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(nursery)
+    running = await world.transceiver(direct=True)
+    dialled = await world.dial(running)
+    dialled.call.hang_up()
+    stream = dialled.call.stream()
+    stream.write(b"to nobody")
+    assert stream.waiting == 0
+    assert not any(running.transceiver._pacer._loads)
+
+
 async def test_metrics_add_up_what_the_calls_counted(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     world = World(nursery)
     await world.relay()

@@ -1,33 +1,44 @@
 """The listeners of signaling: connections within bounds, each behind a fault boundary, and an end within a second.
 
-Hypercorn's and trio-websocket's own servers are not used for two reasons: they accept without bound, and an exception in one
-connection ends all.
+Hypercorn's and trio-websocket's own servers are not used for three reasons: they accept without bound, an exception in one
+connection ends all, and hypercorn sends under a shield, so that one client that does not read would hold up our stop for ever.
 """
 
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import trio
 from hypercorn.config import Config
-from hypercorn.typing import ASGIFramework
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
 
 from trioice.signaling import faults
-from trioice.signaling.connection import Connection, Context, Stream
-from trioice.signaling.limits import Doorkeeper
+from trioice.signaling.limits import PATIENCE, Doorkeeper
 
 logger = logging.getLogger(__name__)
 
 GRACE: Final = 0.5
 """Seconds that connections have to finish when we stop: time for an answer in the making, and well within the second promised."""
 
+SIP: Final = 2048
+"""Octets that hypercorn is given at once: it handles all frames that they hold without a checkpoint, and the smallest frame of HTTP/2
+has nine octets, so that a flood of them could hold up the calls for a tenth of a second."""
+
+LEFT: Final = 1.0
+"""Seconds that a connection lives when its client sends no more: time for the answer to who has only closed that half. Hypercorn
+alone would wait five, and for ever where the client of HTTP/2 left no window for the answer."""
+
 STALLED_AFTER: Final = 20.0
 """Seconds after which the kernel gives up a connection whose peer takes nothing of what we sent (RFC 5482)."""
 
+Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 Conversation: TypeAlias = Callable[[Stream, str], Awaitable[None]]
 """Serves one connection, given the peer's address."""
 
@@ -49,23 +60,49 @@ async def serve_http(
     config = Config()
     config.errorlog = logging.getLogger("trioice.signaling.hypercorn")
     config.include_server_header = False
+    config.read_timeout = math.ceil(PATIENCE)
+    config.ssl_handshake_timeout = PATIENCE
     wrapped = wrap_app(cast("ASGIFramework", app), 0, "asgi")
-    context = Context()
+    context = WorkerContext(None)
 
     async def converse(stream: Stream, _: str) -> None:
-        await Connection(wrapped, config, context, stream).converse()
+        with trio.CancelScope() as scope:
+            # TCPServer is made for TLS by its annotation, and finds out for itself whether there is any.
+            secure = cast("trio.SSLStream[trio.SocketStream]", _Sips(stream, scope))
+            await TCPServer(wrapped, config, context, ConnectionState({}), secure)
 
     tls = tls_context(certificate, key, ["h2", "http/1.1"])
+    # Idle connections wait for `terminated`, so that they do not use up the grace.
     await serve_streams(
         converse,
         host,
         port,
         tls,
         scheme="http",
-        on_stop=context.stop,
+        on_stop=context.terminated.set,
         listening=listening,
         task_status=task_status,
     )
+
+
+class _Sips:
+    """A stream that is read in sips, and whose end is the end of `scope` soon; otherwise the stream that it is made of."""
+
+    def __init__(self, stream: Stream, scope: trio.CancelScope) -> None:
+        self._stream = stream
+        self._scope = scope
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        octets: bytes | bytearray = b""
+        try:
+            octets = await self._stream.receive_some(SIP)
+        finally:
+            if not octets:
+                self._scope.deadline = min(self._scope.deadline, trio.current_time() + LEFT)
+        return octets
 
 
 async def serve_streams(

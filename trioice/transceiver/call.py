@@ -104,6 +104,8 @@ class Call:
         """
         if self._stream is None:
             self._stream = self._verbs.pace(self, ptime)
+            if self.ended.is_set():
+                self._stream.close()
         return self._stream
 
     def packet(self, payload: bytes, timestamp: int, marker: bool) -> bytes:

@@ -9,6 +9,7 @@ and costs nothing, and a pacer of such streams sleeps. What a slot sends leaves 
 """
 
 import logging
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
@@ -134,7 +135,7 @@ class Pacer:
         A `send` that raises closes its stream. Raises `LocalProtocolError` for a `ptime` other than 10, 20, 40 and 60 ms, or one
         that is no whole number of samples.
         """
-        length = round(ptime * SLOTS)
+        length = round(ptime * SLOTS) if math.isfinite(ptime) else 0
         samples, rest = divmod(clock_rate * length, SLOTS)
         if length not in LENGTHS or abs(length - ptime * SLOTS) > 1e-6 or rest:
             raise LocalProtocolError(f"no steps of {ptime} s at {clock_rate} Hz")

@@ -2,14 +2,14 @@
 
 import argparse
 
-from bench import chromium, lines, load, machine
+from bench import chromium, lines, load, machine, pace
 from bench.echo import comparison as echo
 from bench.echo import flood, setup
 from bench.echo.contestants import SERVERS
 from bench.relay import comparison
 from trioice import srtp
 
-FIGURES = ("load", "relay", "echo", "setup", "flood", "chromium", "lines")
+FIGURES = ("load", "relay", "echo", "setup", "flood", "pace", "chromium", "lines")
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         help="calls of load (50), of echo (50 200 500 1000), of setup and of flood (100)",
     )
     options.add_argument(
-        "--seconds", type=float, metavar="S", help="length of a round of load (20), relay (1), echo (5) or flood (5)"
+        "--seconds", type=float, metavar="S", help="length of a round of load (20), relay (1), echo, flood or pace (5)"
     )
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of all but flood (3)")
     options.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo and setup (all)")
@@ -107,6 +107,8 @@ def main() -> None:
     if "flood" in figures:
         count = (arguments.calls or [100])[0]
         print(flood.report(flood.measure(arguments.floods, count, arguments.seconds or 5.0, profile)), flush=True)
+    if "pace" in figures:
+        print(pace.report([pace.measure(streams, arguments.seconds or 5.0) for streams in (50, 200, 1000)]), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
     if "lines" in figures:

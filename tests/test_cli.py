@@ -73,6 +73,8 @@ def test_help_explains_itself(command: str) -> None:
         ("transceiver --trust-relay 10.0.0.0/8", "--trust-relay"),
         ("transceiver --trust-relay 10.0.0.1/8 --relay 127.0.0.1:3478 --key-file KEY", "host bits"),
         ("transceiver --relay 127.0.0.1:3478 --relay [::]:3478 --key-file KEY", "cannot send to [::]:3478"),
+        ("serve --relay 0.0.0.0:3478", "--relay 0.0.0.0:3478: all on one machine is for one address"),
+        ("serve --udp [::]:7000", "--udp [::]:7000: all on one machine is for one address"),
         ("transceiver --relay 127.0.0.1:3478 --relay 127.0.0.1:3478 --key-file KEY", "--relay names an address twice"),
         ("transceiver --udp 0.0.0.0:7000", "--announce or --relay"),
         ("transceiver --udp [::]:7000 --announce 127.0.0.1:1 --announce [::]:1", "cannot send to ::"),

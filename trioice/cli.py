@@ -82,6 +82,11 @@ def _first(errors: BaseExceptionGroup[E]) -> E:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    for name, address in (("relay", options.relay), ("udp", options.udp)):
+        if address.unspecified:
+            raise Usage(
+                f"--{name} {address}: all on one machine is for one address; relay and transceiver apart take others"
+            )
     settings = TransceiverSettings(
         udp=options.udp,
         relay=[options.relay],

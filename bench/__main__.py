@@ -2,14 +2,14 @@
 
 import argparse
 
-from bench import chromium, lines, load, machine, pace
+from bench import chromium, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup
 from bench.echo.contestants import SERVERS
 from bench.relay import comparison
 from trioice import srtp
 
-FIGURES = ("load", "relay", "echo", "setup", "flood", "pace", "chromium", "lines")
+FIGURES = ("load", "relay", "runs", "echo", "setup", "flood", "pace", "chromium", "lines")
 
 
 def main() -> None:
@@ -96,6 +96,8 @@ def main() -> None:
             gso=arguments.gso,
         )
         print(comparison.report(compared), flush=True)
+    if "runs" in figures:
+        print(runs.report(), flush=True)
     if "echo" in figures:
         calls = arguments.calls or [50, 200, 500, 1000]
         echoes = echo.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)

@@ -31,9 +31,8 @@ class OneByOne:
         try:
             while len(burst) < BURST:
                 burst.append(self._take())
-        except (
-            OSError
-        ):  # none is there; or an ICMP error that an earlier datagram of ours earned, and that concerns no one here
+        except OSError:
+            # None is there; or an ICMP error that an earlier datagram of ours earned, and that concerns no one here.
             pass
         return burst
 

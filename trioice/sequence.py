@@ -46,9 +46,8 @@ class ReplayWindow:
         elif ahead > 0:
             size = self._size
             if self.highest < 0 or ahead >= size:
-                self._missing = (
-                    1 << min(index + 1, size)
-                ) - 2  # all but the index itself, as far down as there are any
+                # All but the index itself, as far down as there are any.
+                self._missing = (1 << min(index + 1, size)) - 2
             else:
                 self._missing = (self._missing << ahead | (1 << ahead) - 2) & (1 << size) - 1
             self.highest = index

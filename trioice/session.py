@@ -19,6 +19,7 @@ from trioice import dtls, rtp, srtp
 from trioice.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from trioice.ice import Credentials, IceLite, PathProven, PathSelected
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
+from trioice.timeline import Notes, Step, Timeline
 
 HANDSHAKE_GRACE: Final = 1200
 """Octets of DTLS that a peer may get before it has shown that it hears us, besides what it earns. A check proves that its sender knows
@@ -75,6 +76,7 @@ class Session:
     __slots__ = (
         "_connect_by",
         "_inbox",
+        "_notes",
         "_outbox",
         "_receiver",
         "_reports",
@@ -119,6 +121,7 @@ class Session:
         self._receiver: srtp.SrtpReceiver | None = None
         self._sender: srtp.SrtpSender | None = None
         self._reports: Outbox = []
+        self._notes = Notes(now)
         self.rtp = rtp.RtpSession(
             ssrc=config.ssrc,
             cname=config.cname,
@@ -159,7 +162,10 @@ class Session:
                 self.dropped[Drop.UNPROVEN_SOURCE] += 1
             else:
                 self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
+                begun, refused = self.dtls._next_message, self.dtls.dropped.total()
                 self.dtls.receive(datagram, source, now)
+                heard, answered = self.dtls.dropped.total() == refused, self.dtls._next_message > begun
+                self._notes.flights(now, heard=heard, answered=answered)
                 self._inbox.clear()
         else:
             self.dropped[Drop.UNKNOWN_FIRST_OCTET] += 1
@@ -252,9 +258,19 @@ class Session:
         if self._receiver is not None:
             yield "srtp", self._receiver.dropped
 
+    def answered(self, now: float) -> None:
+        """Note that the answer to the offer leaves (for the timeline)."""
+        self._notes.step(Step.ANSWER, now)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The steps of the set-up so far. The offer is taken to have come when the session was made."""
+        media = {Step.RTP_IN: self.rtp.first_heard, Step.RTP_OUT: self.rtp.first_sent}
+        return self._notes.timeline(media, None if self.dtls is None else self.dtls.rtt)
+
     def stats(self, now: float) -> dict[str, object]:
         """Counters of the session as plain data, times in seconds."""
-        stats = attrs.asdict(self.rtp.stats(now))
+        stats = attrs.asdict(self.rtp.stats(now)) | {"set_up": self.timeline.plain()}
         if self.dtls is not None and self.connected:
             stats |= {"dtls": "1.2", "srtp": srtp.PROFILES[self.dtls.srtp_profile].name, "handshake_rtt": self.dtls.rtt}
         stats["dropped"] = {
@@ -283,6 +299,7 @@ class Session:
                     pass
 
     def _start_dtls(self, peer: Address, now: float) -> None:
+        self._notes.step(Step.CHECK, now)
         config = self.config
         make = dtls.DtlsClient if config.dtls_role == "client" else dtls.DtlsServer
         self.dtls = make(
@@ -299,6 +316,7 @@ class Session:
         self._connect_by = now + SETUP
         if isinstance(self.dtls, dtls.DtlsClient):
             self.dtls.start(now)
+            self._notes.flights(now, heard=False, answered=True)
 
     def _take_keys(self, connected: dtls.Connected, now: float) -> None:
         """Derive the SRTP keys of both directions (RFC 5764, 4.2)."""
@@ -310,6 +328,8 @@ class Session:
         self._sender = srtp.sender(profile, ours, engine=self.config.engine, room=self._room)
         self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine, room=self._room)
         self.connected = True
+        self._notes.step(Step.KEYS, now)
+        self._notes.step(Step.CONNECTED, now)
         self.dtls.allowance = self._connect_by = NEVER
         self.rtp.start(now)
 

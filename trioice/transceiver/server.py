@@ -65,6 +65,8 @@ class TransceiverConfig:
     keys: TokenKeys = attrs.field(repr=False)
     certificate: dtls.Certificate = attrs.field(repr=False)
     dtls_role: Literal["auto", "active", "passive"] = "auto"
+    dtls_versions: Sequence[int] = dtls.VERSIONS
+    dtls_groups: Sequence[int] = tuple(dtls.GROUPS)
     profiles: Sequence[srtp.Profile] = PROFILES
     calls: int = CALLS
     calls_per_owner: int = CALLS_PER_OWNER
@@ -198,6 +200,8 @@ class Transceiver:
         session_config = SessionConfig(
             credentials=self._credentials(offer.ice_ufrag),
             dtls_role="client" if setup == "active" else "server",
+            dtls_versions=config.dtls_versions,
+            dtls_groups=config.dtls_groups,
             certificate=config.certificate,
             fingerprints=offer.fingerprints,
             profiles=config.profiles,
@@ -295,8 +299,9 @@ class Transceiver:
                 continue
             match event:
                 case dtls.Connected():
+                    version, group = dtls.VERSION_NAMES[event.version], dtls.GROUP_NAMES[event.group]
                     profile = srtp.PROFILES[event.srtp_profile].name
-                    logger.info("call %s connected: DTLS 1.2, %s", call.name, profile)
+                    logger.info("call %s connected: DTLS %s, %s, %s", call.name, version, group, profile)
                 case Broke(error):
                     logger.error("call %s broke", call.name, exc_info=error)
                 case Failed(error):

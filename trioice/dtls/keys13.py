@@ -7,6 +7,7 @@
 Where TLS writes "tls13 " before each label, DTLS writes "dtls13".
 """
 
+import functools
 import hashlib
 import hmac
 from typing import Final
@@ -23,14 +24,20 @@ def expand_label(
     hash_name: str, secret: bytes, label: bytes, context: bytes, length: int, prefix: bytes = PREFIX
 ) -> bytes:
     """HKDF-Expand-Label (RFC 8446, 7.1), HKDF-Expand being RFC 5869, 2.3."""
-    context = uint(2, length) + opaque(1, prefix + label) + opaque(1, context)
-    output = block = b""
-    counter = 0
+    information = _head(prefix + label, length) + opaque(1, context)
+    output = block = hmac.digest(secret, information + b"\x01", hash_name)
+    counter = 1
     while len(output) < length:
         counter += 1
-        block = hmac.digest(secret, block + context + bytes((counter,)), hash_name)
+        block = hmac.digest(secret, block + information + bytes((counter,)), hash_name)
         output += block
     return output[:length]
+
+
+@functools.lru_cache(maxsize=64)
+def _head(label: bytes, length: int) -> bytes:
+    """Write length and label, of which a handshake uses a dozen."""
+    return uint(2, length) + opaque(1, label)
 
 
 @attrs.frozen(repr=False)

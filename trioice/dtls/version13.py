@@ -224,4 +224,5 @@ class Version13(Version, abc.ABC):
         name = side.decode()
         secret = self._schedule.next(getattr(self._application, name))
         self._application = attrs.evolve(self._application, **{name: secret})
+        self._first_application = None  # what was said under it stays unreadable from here on
         return secret

@@ -668,3 +668,18 @@ def test_malformed_never_leaves_the_machine() -> None:
     pair = Pair()
     pair.to_server([handshake(HandshakeType.CLIENT_HELLO, 0, b"")])
     assert failure(pair.server_events) is Misbehaviour.MALFORMED_HANDSHAKE
+
+
+@pytest.mark.parametrize("version", [0xFEFD, 0xFEFC])
+def test_8_messages_announced_far_ahead_do_not_keep_the_hello_that_is_due_out(version: int) -> None:
+    pair = Pair(versions=(version,))
+    flight_1 = pair.start()
+    far = [plaintext(HANDSHAKE, Message(kind=1, sequence=n, body=bytes(16_000)).fragment(0, 1)) for n in (1, 2)]
+    pair.to_server(far)
+    pair.to_client(far)
+    answer = pair.to_server(flight_1)
+    assert pair.server.state is State.WAIT_CERTIFICATE
+    pair.client_outbox += [(datagram, CLIENT) for datagram in pair.to_client(answer)]
+    assert pair.client.state is not State.WAIT_SERVER_HELLO
+    # In 1.3 nothing forged in plaintext can matter any more. In 1.2 it contradicts what follows in plaintext too.
+    assert pair.run().are_agreed is (version == 0xFEFC)

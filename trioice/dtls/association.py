@@ -193,7 +193,7 @@ class Association(abc.ABC):
             self._heed(opened.payload, opened.epoch)
         elif opened.kind == record.ACK:
             self._acknowledged(opened, now)
-        elif opened.kind != record.CHANGE_CIPHER_SPEC:
+        elif opened.kind != record.CHANGE_CIPHER_SPEC or (opened.epoch and self._acknowledges):
             self.dropped[Drop.UNKNOWN_TYPE] += 1
 
     def _is_early(self, item: AnyRecord) -> bool:
@@ -219,7 +219,10 @@ class Association(abc.ABC):
                 self._alert(alerts.WARNING, Alert.CLOSE_NOTIFY)
                 self._end(State.CLOSED)
                 self.events.append(Closed("close_notify"))
-            case (level, description), _ if self._acknowledges or level == alerts.FATAL:
+            case (level, description), _ if level == alerts.FATAL or (
+                self._acknowledges and description != Alert.USER_CANCELED
+            ):
+                # In 1.3 the level says nothing (RFC 8446, 6). What user_canceled announces is a close_notify.
                 error = RemoteProtocolError(Misbehaviour.BAD_ALERT, alerts.name(description), description)
                 self._end(State.FAILED)
                 self.events.append(Failed(error))
@@ -230,7 +233,9 @@ class Association(abc.ABC):
 
     def _handshake(self, opened: Record, now: float) -> None:
         reader = Reader(opened.payload)
-        is_taken = True
+        is_taken = bool(reader.left)
+        if not is_taken:
+            self.dropped[Drop.MALFORMED] += 1
         while reader.left:
             try:
                 fragment = Fragment.read(reader)

@@ -90,8 +90,7 @@ class Reassembler:
         partial = self._partial.get(fragment.sequence)
         # What is authenticated takes the place of what is not: the latter may be forged.
         if partial is None or partial.epoch < epoch:
-            held = sum(len(other.body) for other in self._partial.values())
-            if fragment.length > MAXIMUM_MESSAGE or held + fragment.length > MAXIMUM_HELD:
+            if fragment.length > MAXIMUM_MESSAGE or not self._make_room(fragment):
                 return Drop.TOO_LONG
             partial = _Partial(fragment.kind, fragment.length, epoch)
         if (fragment.kind, fragment.length, epoch) != (partial.kind, len(partial.body), partial.epoch):
@@ -100,6 +99,15 @@ class Reassembler:
             return Drop.CONTRADICTION
         self._partial[fragment.sequence] = partial
         return None
+
+    def _make_room(self, fragment: Fragment) -> bool:
+        """Let messages that are further ahead give way, the furthest first: what is due must not be kept out by what may be forged."""
+        held = sum(len(other.body) for other in self._partial.values())
+        for number in sorted(self._partial, reverse=True):
+            if held + fragment.length <= MAXIMUM_HELD or number <= fragment.sequence:
+                break
+            held -= len(self._partial.pop(number).body)
+        return held + fragment.length <= MAXIMUM_HELD
 
     @property
     def has_gap(self) -> bool:

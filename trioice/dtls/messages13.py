@@ -54,25 +54,22 @@ class CertificateRequest13(Body):
 
 @attrs.frozen
 class CertificateChain13(Body):
-    """Certificates in DER, the sender's own first, each with its extensions, which mean nothing to us (RFC 8446, 4.4.2)."""
+    """Certificates in DER, the sender's own first, and the extensions of all of them (RFC 8446, 4.4.2). We ask for none, and write none."""
 
     context: bytes
     certificates: tuple[bytes, ...]
+    extensions: Extensions = ()
 
     @classmethod
     def _take(cls, reader: Reader) -> Self:
-        return cls(reader.opaque(1), tuple(reader.vector(3, _entry)))
+        context = reader.opaque(1)
+        entries = reader.vector(3, lambda entry: (entry.opaque(3, least=1), extensions.read_block(entry)))
+        return cls(context, tuple(der for der, _ in entries), tuple(one for _, those in entries for one in those))
 
     def octets(self) -> bytes:
         """Write the body."""
         entries = (opaque(3, der) + extensions.block(()) for der in self.certificates)
         return opaque(1, self.context) + opaque(3, b"".join(entries))
-
-
-def _entry(reader: Reader) -> bytes:
-    der = reader.opaque(3, least=1)
-    extensions.read_block(reader)
-    return der
 
 
 @attrs.frozen

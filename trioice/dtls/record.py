@@ -123,10 +123,10 @@ class RecordLayer:
         keys.writing = writing or keys.writing
         keys.reading = reading or keys.reading
 
-    def forget(self, before: int) -> None:
-        """Forget the keys of the epochs before that one."""
-        for epoch in [epoch for epoch in self._epochs if 0 < epoch < before]:
-            del self._epochs[epoch]
+    def retain(self, *epochs: int) -> None:
+        """Forget the keys of all epochs but these and the one that we write in."""
+        kept = {0, self.epoch, *epochs}
+        self._epochs = {number: keys for number, keys in self._epochs.items() if number in kept}
 
     @property
     def sequences(self) -> Mapping[int, int]:

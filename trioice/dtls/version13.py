@@ -24,7 +24,7 @@ from trioice.dtls.handshake import VERSION_1_3, Handshake, Version
 from trioice.dtls.keys13 import KeySchedule, Traffic
 from trioice.dtls.messages import CertificateVerify, HandshakeType
 from trioice.dtls.messages13 import CertificateChain13, KeyUpdate
-from trioice.errors import Malformed, Misbehaviour, RemoteProtocolError
+from trioice.errors import Misbehaviour, RemoteProtocolError
 
 APPLICATION_EPOCH: Final = 3
 """The first epoch after the handshake (RFC 9147, 6.1)."""
@@ -162,7 +162,11 @@ class Version13(Version, abc.ABC):
         """Take the peer's certificate."""
         chain = CertificateChain13.read(message.body)
         if chain.context:
-            raise Malformed("a certificate_request_context that nobody gave")
+            detail = "a certificate_request_context that nobody gave"
+            raise RemoteProtocolError(Misbehaviour.ILLEGAL_PARAMETER, detail, Alert.ILLEGAL_PARAMETER)
+        if chain.extensions:
+            detail = f"extension {chain.extensions[0][0]} of a certificate"
+            raise RemoteProtocolError(Misbehaviour.UNSOLICITED_EXTENSION, detail, Alert.UNSUPPORTED_EXTENSION)
         self._machine._believe(chain.certificates)
         return State.WAIT_CERTIFICATE_VERIFY
 
@@ -190,7 +194,7 @@ class Version13(Version, abc.ABC):
         secret = self._next(self.THEIRS)
         self._reading_epoch += 1
         records.install(self._reading_epoch, reading=self._schedule.protection(self._suite, secret))
-        records.forget(min(self._reading_epoch - 1, records.epoch))
+        records.retain(self._reading_epoch - 1, self._reading_epoch)
         if update.is_requested:
             self.renew(now)
         return State.CONNECTED
@@ -215,6 +219,7 @@ class Version13(Version, abc.ABC):
             secret = self._next(self.OURS)
             records.install(records.epoch + 1, writing=self._schedule.protection(self._suite, secret))
             records.epoch += 1
+            records.retain(self._reading_epoch - 1, self._reading_epoch)
         if self._owes_update:
             self.renew(now)
 

@@ -2,14 +2,14 @@
 
 import argparse
 
-from bench import chromium, lines, load, machine, pace, runs
+from bench import chromium, handshake, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup
 from bench.echo.contestants import SERVERS
 from bench.relay import comparison
 from trioice import srtp
 
-FIGURES = ("load", "relay", "runs", "echo", "setup", "flood", "pace", "chromium", "lines")
+FIGURES = ("load", "relay", "runs", "echo", "handshake", "setup", "flood", "pace", "chromium", "lines")
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="calls of load (50), of echo (50 200 500 1000), of setup and of flood (100)",
+        help="calls of load (50), of echo (50 200 500 1000), of setup and of flood (100); handshakes (200)",
     )
     options.add_argument(
         "--seconds", type=float, metavar="S", help="length of a round of load (20), relay (1), echo, flood or pace (5)"
@@ -102,6 +102,9 @@ def main() -> None:
         calls = arguments.calls or [50, 200, 500, 1000]
         echoes = echo.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
         print(echo.report(echoes), flush=True)
+    if "handshake" in figures:
+        count = (arguments.calls or [200])[0]
+        print(handshake.report(handshake.measure(arguments.rounds, count), count), flush=True)
     if "setup" in figures:
         count = (arguments.calls or [100])[0]
         set_up, left_out = setup.measure(arguments.servers, count, arguments.at_once, arguments.rounds, profile)

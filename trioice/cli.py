@@ -95,6 +95,7 @@ def _serve(options: argparse.Namespace) -> None:
         keys=TokenKeys([TokenKey.generate(0, os.urandom)]),
         http=options.http,
         dtls_role=options.dtls_role,
+        dtls_versions=_dtls_versions(options.dtls_version),
         profiles=options.srtp,
         calls=options.calls,
         calls_per_address=options.calls_per_address,
@@ -180,6 +181,7 @@ def _transceiver(options: argparse.Namespace) -> None:
         origin=options.allow_origin,
         certificate=_dtls_certificate(options),
         dtls_role=options.dtls_role,
+        dtls_versions=_dtls_versions(options.dtls_version),
         profiles=options.srtp,
         calls=options.calls,
         calls_per_address=options.calls_per_address,
@@ -230,6 +232,10 @@ def _secret(path: Path | None, variable: str) -> str | None:
     if not text:
         raise Usage(f"{path} is empty")
     return text
+
+
+def _dtls_versions(wanted: str) -> Sequence[int]:
+    return [number for number, name in dtls.VERSION_NAMES.items() if wanted in ("auto", name)]
 
 
 def _dtls_certificate(options: argparse.Namespace) -> dtls.Certificate | None:

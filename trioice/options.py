@@ -154,6 +154,12 @@ def _calls(sub: argparse.ArgumentParser) -> None:
         help="where the offer leaves the choice; auto is active, which saves a round trip (%(default)s)",
     )
     sub.add_argument(
+        "--dtls-version",
+        choices=("auto", "1.2", "1.3"),
+        default="auto",
+        help="auto takes 1.3 from clients that speak it, and 1.2 from the others (%(default)s)",
+    )
+    sub.add_argument(
         "--srtp",
         type=_profiles,
         default=PROFILES,

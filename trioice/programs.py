@@ -107,6 +107,7 @@ class TransceiverSettings:
     origin: str = "*"
     certificate: dtls.Certificate | None = attrs.field(default=None, repr=False)
     dtls_role: Literal["auto", "active", "passive"] = "auto"
+    dtls_versions: Sequence[int] = dtls.VERSIONS
     profiles: Sequence[srtp.Profile] = PROFILES
     calls: int = CALLS
     calls_per_address: int = CALLS_PER_OWNER
@@ -239,6 +240,7 @@ async def _transceiver(
             keys=settings.keys,
             certificate=settings.certificate or dtls.Certificate.generate(os.urandom),
             dtls_role=settings.dtls_role,
+            dtls_versions=settings.dtls_versions,
             profiles=settings.profiles,
             calls=settings.calls,
             calls_per_owner=settings.calls_per_address,

@@ -21,10 +21,11 @@ from trioice.ice import Credentials, IceLite, PathProven, PathSelected
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
 from trioice.timeline import Notes, Step, Timeline
 
-HANDSHAKE_GRACE: Final = 1200
+HANDSHAKE_GRACE: Final = {"client": 12_000, "server": 1500}
 """Octets of DTLS that a peer may get before it has shown that it hears us, besides what it earns. A check proves that its sender knows
-the password, not that its source address is its own: that is proven by the end of the handshake, which signs our random octets. One
-datagram lets every first flight leave whole, and is less than the offer that made the call cost its sender."""
+the password, not that its source address is its own: that is proven by the end of the handshake, which signs our random octets. As
+server we answer, so a datagram more than what was earned is enough. As client we begin: eight times a ClientHello with a post-quantum
+share, as often as one that is not answered is sent at all. It is the price of an offer, and offers are counted by address."""
 
 HANDSHAKE_CREDIT: Final = 2
 """Octets of DTLS that each octet of the peer's checks and handshake earns it. With the answers to the checks that is under three."""
@@ -40,12 +41,15 @@ DtlsRole = Literal["client", "server"]
 class SessionConfig:
     """What offer and answer agreed on, and what the session is given to work with.
 
-    `profiles` are SRTP protection profiles in our order of preference; `epoch` is wall time minus monotonic time, in seconds;
-    `transport_address` gives the IP address and port behind an `Address`.
+    `profiles` are SRTP protection profiles, `dtls_versions` versions of DTLS, and `dtls_groups` groups of its key exchange, each in our
+    order of preference. `epoch` is wall time minus monotonic time, in seconds; `transport_address` gives the IP address and port behind an
+    `Address`.
     """
 
     credentials: Credentials
     dtls_role: DtlsRole
+    dtls_versions: Sequence[int] = dtls.VERSIONS
+    dtls_groups: Sequence[int] = tuple(dtls.GROUPS)
     certificate: dtls.Certificate = attrs.field(repr=False)
     fingerprints: Sequence[dtls.Fingerprint]
     profiles: Sequence[srtp.Profile]
@@ -74,6 +78,7 @@ class Session:
     """
 
     __slots__ = (
+        "_admitted_at",
         "_connect_by",
         "_inbox",
         "_notes",
@@ -104,6 +109,7 @@ class Session:
         room: srtp.Room | None = None,
     ) -> None:
         self.config = config
+        self._admitted_at = now
         self.owner: Any = None  # whatever our owner wants to find again with what comes from here
         self.dropped: Counter[Drop] = Counter()
         self.connected = False
@@ -162,9 +168,9 @@ class Session:
                 self.dropped[Drop.UNPROVEN_SOURCE] += 1
             else:
                 self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
-                begun, refused = self.dtls._next_message, self.dtls.dropped.total()
+                begun, refused = self.dtls.flight, self.dtls.dropped.total()
                 self.dtls.receive(datagram, source, now)
-                heard, answered = self.dtls.dropped.total() == refused, self.dtls._next_message > begun
+                heard, answered = self.dtls.dropped.total() == refused, self.dtls.flight > begun
                 self._notes.flights(now, heard=heard, answered=answered)
                 self._inbox.clear()
         else:
@@ -272,7 +278,11 @@ class Session:
         """Counters of the session as plain data, times in seconds."""
         stats = attrs.asdict(self.rtp.stats(now)) | {"set_up": self.timeline.plain()}
         if self.dtls is not None and self.connected:
-            stats |= {"dtls": "1.2", "srtp": srtp.PROFILES[self.dtls.srtp_profile].name, "handshake_rtt": self.dtls.rtt}
+            stats |= {
+                "dtls": dtls.VERSION_NAMES[self.dtls.version],
+                "srtp": srtp.PROFILES[self.dtls.srtp_profile].name,
+                "handshake_rtt": self.dtls.rtt,
+            }
         stats["dropped"] = {
             layer: {drop.name.lower(): count for drop, count in dropped.items()} for layer, dropped in self.drops()
         }
@@ -306,17 +316,27 @@ class Session:
             certificate=config.certificate,
             fingerprints=config.fingerprints,
             profiles=[profile.number for profile in config.profiles],
+            versions=config.dtls_versions,
+            groups=config.dtls_groups,
+            first_timeout=self._first_timeout(now),
             entropy=config.entropy,
             peer=peer,
             outbox=self._outbox,
             inbox=self._inbox,
             events=self.events,
-            allowance=HANDSHAKE_GRACE,
+            allowance=HANDSHAKE_GRACE[config.dtls_role],
         )
         self._connect_by = now + SETUP
         if isinstance(self.dtls, dtls.DtlsClient):
             self.dtls.start(now)
             self._notes.flights(now, heard=False, answered=True)
+
+    def _first_timeout(self, now: float) -> float:
+        """Tell how long the first flight waits for its answer: twice what the client took from our answer to its first check.
+
+        That is at least a round trip; but it may be minutes, as a client need not check at once, so it can only shorten the wait.
+        """
+        return min(max(2 * (now - self._admitted_at), dtls.LEAST_TIMEOUT), dtls.FIRST_TIMEOUT)
 
     def _take_keys(self, connected: dtls.Connected, now: float) -> None:
         """Derive the SRTP keys of both directions (RFC 5764, 4.2)."""

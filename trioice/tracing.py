@@ -102,7 +102,7 @@ class TracingPort:
 def key_log(endpoint: Endpoint) -> list[str]:
     """Tell the keys of all live sessions that have agreed on some, as lines of an NSS key log."""
     machines = [session.dtls for session in endpoint.sessions]
-    return [machine.key_log_line() for machine in machines if machine is not None and machine.key_log_line()]
+    return [line for machine in machines if machine is not None for line in machine.key_log_lines()]
 
 
 # pcapng: each block is its type, its length, its body in words of four octets, and its length again, all in the byte order of the

@@ -1,4 +1,4 @@
-"""A DTLS client and a server that know each other's certificate, and what they were told and said."""
+"""A DTLS client and a server that know each other's certificate, and what they were told and said. They speak 1.2 unless told otherwise."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.harness.link import Link
 from trioice.dtls import Certificate, DtlsClient, DtlsServer, State
 from trioice.dtls.ciphers import VERSION_1_2
 from trioice.dtls.fragments import Message
-from trioice.dtls.record import HANDSHAKE, HEADER
+from trioice.dtls.record import HANDSHAKE, HEADER, Record, split
 from trioice.errors import Misbehaviour
 from trioice.sansio import Address, Event, Failed, Machine, Outbox
 
@@ -34,6 +34,7 @@ def make_client(outbox: Outbox, events: list[Event], seed: int = 1, **options: A
         "certificate": CLIENT_CERTIFICATE,
         "fingerprints": [SERVER_CERTIFICATE.fingerprint()],
         "profiles": PROFILES,
+        "versions": (VERSION_1_2,),
         "entropy": seeded(seed),
         "peer": SERVER,
         "outbox": outbox,
@@ -48,6 +49,7 @@ def make_server(outbox: Outbox, events: list[Event], seed: int = 2, **options: A
         "certificate": SERVER_CERTIFICATE,
         "fingerprints": [CLIENT_CERTIFICATE.fingerprint()],
         "profiles": PROFILES,
+        "versions": (VERSION_1_2,),
         "entropy": seeded(seed),
         "peer": CLIENT,
         "outbox": outbox,
@@ -139,6 +141,13 @@ def failure(events: list[Event]) -> Misbehaviour | None:
     failures = [event for event in events if isinstance(event, Failed)]
     assert len(failures) <= 1
     return failures[0].error.reason if failures else None
+
+
+def plain_records(datagram: bytes) -> list[Record]:
+    """The records of a datagram, all of them of the form that 1.2 has."""
+    records, rest = split(datagram)
+    assert not rest
+    return [item for item in records if isinstance(item, Record)]
 
 
 def plaintext(kind: int, payload: bytes, *, epoch: int = 0, sequence: int = 1000) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -20,10 +20,11 @@ from tests.harness.clockwork import seeded
 from trioice.dtls import Certificate, Fingerprint
 from trioice.dtls.certificate import OUR_SCHEME, SCHEMES, is_announced, kind_of, public_key, verify
 
-AnyKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+AnyKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 P384 = ec.generate_private_key(ec.SECP384R1())
+ED25519 = ed25519.Ed25519PrivateKey.generate()
 RSA = rsa.generate_private_key(65537, 2048)
 
 
@@ -31,7 +32,9 @@ def signed(key: AnyKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start.replace(year=2040))
-    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    return builder.sign(
+        key, None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+    )
 
 
 def der(key: AnyKey) -> bytes:
@@ -127,9 +130,9 @@ def test_the_key_of_a_peer_is_ecdsa_or_rsa() -> None:
         der(P256)[:-1],
         der(rsa.generate_private_key(65537, 1024)),
         der(ec.generate_private_key(ec.SECP521R1())),
-        der(ed25519.Ed25519PrivateKey.generate()),
+        der(ed448.Ed448PrivateKey.generate()),
     ],
-    ids=["empty", "junk", "short", "RSA-1024", "P-521", "Ed25519"],
+    ids=["empty", "junk", "short", "RSA-1024", "P-521", "Ed448"],
 )
 def test_a_certificate_that_is_unreadable_or_weak_is_a_value_error(octets: bytes) -> None:
     with pytest.raises(ValueError):
@@ -160,6 +163,7 @@ SIGNATURES = [
     (P256, 0x0503, P256.sign(b"octets", ec.ECDSA(hashes.SHA384()))),
     (P384, 0x0403, P384.sign(b"octets", ec.ECDSA(hashes.SHA256()))),
     (P384, 0x0503, P384.sign(b"octets", ec.ECDSA(hashes.SHA384()))),
+    (ED25519, 0x0807, ED25519.sign(b"octets")),
     (RSA, 0x0401, _pkcs1(hashes.SHA256())),
     (RSA, 0x0501, _pkcs1(hashes.SHA384())),
     (RSA, 0x0601, _pkcs1(hashes.SHA512())),
@@ -180,3 +184,13 @@ def test_a_signature_verifies_by_its_scheme_alone(key: AnyKey, scheme: int, sign
     assert not verify(public, scheme, b"", b"octets")
     for other in {*SCHEMES, 0x0201, 0x0203, 0xFFFF} - {scheme}:
         assert not verify(public, other, signature, b"octets")
+
+
+@pytest.mark.parametrize(
+    ("key", "scheme", "signature"), SIGNATURES, ids=lambda value: hex(value) if isinstance(value, int) else ""
+)
+def test_in_1_3_a_scheme_names_its_curve_and_pkcs1_signs_nothing(key: AnyKey, scheme: int, signature: bytes) -> None:
+    public = public_key(der(key))
+    fits = {0x0403: key is P256, 0x0503: key is P384}.get(scheme, SCHEMES[scheme].kind != "pkcs1")
+    assert verify(public, scheme, signature, b"octets", is_13=True) is fits
+    assert not verify(public, scheme, signature, b"other octets", is_13=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.dtls.pairs import vector
+from tests.dtls.pairs import plain_records, vector
 from trioice.dtls import alerts, extensions
 from trioice.dtls.extensions import UseSrtp
 from trioice.dtls.fragments import Fragment
@@ -17,7 +17,6 @@ from trioice.dtls.messages import (
     ServerHello,
     ServerKeyExchange,
 )
-from trioice.dtls.record import split
 from trioice.errors import Malformed
 from trioice.wire import Reader
 
@@ -104,7 +103,7 @@ def test_the_client_hello_of_a_browser_survives_a_round_trip(browser: str) -> No
     fragments = [
         Fragment.read(Reader(record.payload))
         for datagram in vector(f"client_hello_{browser}.hex")
-        for record in split(datagram)[0]
+        for record in plain_records(datagram)
     ]
     assert [fragment.offset for fragment in fragments] == [0, len(fragments[0].octets)]
     body = b"".join(fragment.octets for fragment in fragments)

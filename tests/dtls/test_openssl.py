@@ -23,8 +23,8 @@ from tests.dtls.pairs import (
 )
 from trioice.dtls import Connected, DtlsClient, Fingerprint, State
 from trioice.dtls import client as client_module
+from trioice.dtls.groups import SECP256R1, SECP384R1, X25519
 from trioice.dtls.handshake import Handshake
-from trioice.dtls.keys import SECP256R1, SECP384R1, X25519
 from trioice.errors import Misbehaviour
 from trioice.sansio import Closed, Event, Outbox
 
@@ -153,7 +153,7 @@ def assert_agreed(ours: Handshake, events: list[Event], peer: OpenSslPeer) -> No
     assert ours.state is State.CONNECTED, events
     assert peer.is_connected
     assert peer.connection.get_protocol_version_name() == "DTLSv1.2"
-    assert events == [Connected(0xFEFD, ours.cipher_suite, ours.srtp_profile)]
+    assert events == [Connected(0xFEFD, ours.cipher_suite, ours.group, ours.srtp_profile)]
     assert ours.export(LABEL, 60) == peer.connection.export_keying_material(LABEL, 60)
     assert ours.peer_certificate == peer.certificate.public_bytes(Encoding.DER)
     assert peer.connection.get_cipher_name() == NAMES[ours.cipher_suite].decode()

@@ -67,7 +67,7 @@ def test_the_page_shows_the_figures_of_its_call(programs: Programs, visit: Calla
         "first-sound": r"^\d+ ms$",
         "round-trip": r"^(< 1|\d+) ms$",
         "lost": r"^0$",
-        "dtls": r"^DTLS 1\.2$",
+        "dtls": r"^DTLS 1\.3$",
         "srtp": r"^AES-128-(GCM|CM)$",
     }.items():
         expect(page.page.locator(f"#{figure}")).to_have_text(re.compile(shown))

@@ -17,17 +17,18 @@ CIPHERS = {
 """Our names of the profiles, which are IANA's, and the page's."""
 
 
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("profile", CIPHERS)
 @pytest.mark.parametrize(("role", "chromiums"), [("active", "server"), ("passive", "client")])
 def test_chromium_agrees_on_each_profile_in_each_role(
-    programs: Programs, visit: Callable[..., Visit], role: str, chromiums: str, profile: str
+    programs: Programs, visit: Callable[..., Visit], role: str, chromiums: str, profile: str, version: str
 ) -> None:
     """As the DTLS client we get a profile by offering it alone; as the server we choose it from all that Chromium offers."""
-    fleet = programs.fleet("--dtls-role", role, "--srtp", profile)
+    fleet = programs.fleet("--dtls-role", role, "--dtls-version", version, "--srtp", profile)
     page = visit(fleet.transceivers[0].address)
     page.call()
     stats = page.stats()
-    assert (stats["dtls"], stats["dtlsRole"], stats["srtp"]) == ("DTLS 1.2", chromiums, CIPHERS[profile])
+    assert (stats["dtls"], stats["dtlsRole"], stats["srtp"]) == (f"DTLS {version}", chromiums, CIPHERS[profile])
     assert page.loudest_frequency() == pytest.approx(TONE, abs=NEAR)
 
 

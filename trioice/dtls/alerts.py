@@ -33,6 +33,7 @@ class Alert(enum.IntEnum):
     NO_RENEGOTIATION = 100
     MISSING_EXTENSION = 109
     UNSUPPORTED_EXTENSION = 110
+    CERTIFICATE_REQUIRED = 116
 
 
 def alert(level: int, description: int) -> bytes:

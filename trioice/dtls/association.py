@@ -1,4 +1,4 @@
-"""A DTLS association as the record layer sees it: records in, flights out, alerts, application data, the end (RFC 6347, 4).
+"""A DTLS association as the record layer sees it: records in, flights out, alerts, application data, the end (RFC 6347, 4; RFC 9147, 4-7).
 
 Theory of operation. Records come in; handshake fragments become messages in order, which the handshake on top takes one by one.
 Until it has verified the peer nothing that comes in plaintext proves anything, so whatever a stranger could send is dropped and
@@ -6,6 +6,9 @@ counted: alerts, application data, records of epochs without keys. (A forged han
 does end a handshake; DTLS 1.2 has no remedy, which is why these machines are given datagrams of proven sources.)
 
 ChangeCipherSpec is ignored: the epoch in every record says the same, and says it under the record's authentication.
+
+In DTLS 1.3 records are acknowledged where the next flight would not do it: the last flight of a handshake and what comes after it at
+once, a flight of which something is missing when that shows, or when the rest has not come in a quarter of the timer.
 """
 
 import abc
@@ -15,19 +18,28 @@ from typing import Final
 
 import attrs
 
-from trioice.dtls import alerts, record
+from trioice.dtls import acks, alerts, record
 from trioice.dtls.alerts import Alert
 from trioice.dtls.drops import Drop
 from trioice.dtls.flights import FIRST_TIMEOUT, Flight, Flights
 from trioice.dtls.fragments import Fragment, Message, Reassembler
-from trioice.dtls.messages import HandshakeType
-from trioice.dtls.record import Record, RecordLayer
+from trioice.dtls.packing import RecordNumber
+from trioice.dtls.record import AnyRecord, Record, RecordLayer
 from trioice.errors import LocalProtocolError, Malformed, Misbehaviour, RemoteProtocolError
 from trioice.sansio import NEVER, Address, Closed, Event, Failed, Outbox
 from trioice.wire import Reader
 
 EARLY_RECORDS: Final = 16
 """Records kept that come before their time: a final flight and the first application data that overtake a flight."""
+
+EARLY_DATA: Final = 1
+"""The epoch of 0-RTT data (RFC 9147, 6.1), which nobody may send us: no ticket was ever given."""
+
+HANDSHAKE_EPOCH: Final = 2
+"""The epoch of a handshake of DTLS 1.3 (RFC 9147, 6.1). What is in later ones waits for its end."""
+
+ACKNOWLEDGED: Final = 32
+"""Record numbers in an acknowledgement, the newest: a flight has fewer records, and 512 octets fit every path (RFC 9147, 7.1)."""
 
 LEAST_MTU: Final = 256
 """Octets of a datagram: every path carries that much, and no record has to be smaller."""
@@ -39,6 +51,7 @@ class State(enum.Enum):
     IDLE = enum.auto()
     WAIT_CLIENT_HELLO = enum.auto()
     WAIT_SERVER_HELLO = enum.auto()
+    WAIT_ENCRYPTED_EXTENSIONS = enum.auto()
     WAIT_CERTIFICATE = enum.auto()
     WAIT_SERVER_KEY_EXCHANGE = enum.auto()
     WAIT_CERTIFICATE_REQUEST = enum.auto()
@@ -71,11 +84,16 @@ class Association(abc.ABC):
     dropped: Counter[Drop] = attrs.field(init=False, factory=Counter)
     state: State = attrs.field(init=False, default=State.IDLE)
     _records: RecordLayer = attrs.field(init=False, factory=RecordLayer)
-    _early: list[Record] = attrs.field(init=False, factory=list)
+    _early: list[AnyRecord] = attrs.field(init=False, factory=list)
     _incoming: Reassembler = attrs.field(init=False, factory=Reassembler)
     _flights: Flights = attrs.field(init=False)
     _answering: int = attrs.field(init=False, default=-1)  # message_seq that ended the flight which ours answers
     _plaintext_alert: int | None = attrs.field(init=False, default=None)
+    _acknowledges: bool | None = attrs.field(
+        init=False, default=None
+    )  # whether the version does; None until it is known
+    _unacknowledged: list[RecordNumber] = attrs.field(init=False, factory=list)  # what came of the flight under way
+    _acknowledge_at: float = attrs.field(init=False, default=NEVER)
 
     def __attrs_post_init__(self) -> None:
         if self.mtu < LEAST_MTU:
@@ -84,8 +102,13 @@ class Association(abc.ABC):
 
     @property
     def deadline(self) -> float:
-        """When the flight on its way is due again, or `NEVER`."""
-        return self._flights.deadline
+        """When the flight on its way, or an acknowledgement, is due; or `NEVER`."""
+        return min(self._flights.deadline, self._acknowledge_at)
+
+    @property
+    def flight(self) -> int:
+        """How many flights of ours were begun."""
+        return self._flights.count
 
     @property
     def rtt(self) -> float | None:
@@ -105,10 +128,14 @@ class Association(abc.ABC):
         early, self._early = self._early, []
         for item in early:
             self._record(item, now)
+        if self._unacknowledged:
+            self._acknowledge(now)
         return None
 
     def expire(self, now: float) -> None:
-        """Repeat the flight that was not answered, or give up."""
+        """Repeat the flight that was not answered, or give up; acknowledge what came of one that is not complete."""
+        if now >= self._acknowledge_at:
+            self._send_acknowledgement()
         if now < self._flights.deadline:
             return
         if self._flights.is_exhausted:
@@ -138,35 +165,46 @@ class Association(abc.ABC):
                 "the sequence numbers are used up; DTLS 1.2 has new ones for a new association only"
             )
         self._transmit([self._records.seal(record.APPLICATION_DATA, self._records.epoch, octets)])
+        if self._records.is_worn:
+            self._renew(now)
 
     # Records
 
-    def _record(self, item: Record, now: float) -> None:
+    def _record(self, item: AnyRecord, now: float) -> None:
         if self.state in OVER:
             return
-        is_early = not self._records.reads(item.epoch) or (
-            item.kind == record.APPLICATION_DATA and self.state is not State.CONNECTED
-        )
-        if item.epoch == 1 and is_early:
+        if self._is_early(item):
             if len(self._early) < EARLY_RECORDS:
                 self._early.append(item)
             else:
                 self.dropped[Drop.TOO_EARLY] += 1
             return
-        payload = self._records.open(item)
-        if isinstance(payload, Drop):
-            self.dropped[payload] += 1
-        elif item.kind == record.HANDSHAKE:
-            self._handshake(payload, item.epoch, now)
-        elif item.kind == record.APPLICATION_DATA:
-            if item.epoch == 0:
+        opened = self._records.open(item)
+        if isinstance(opened, Drop):
+            self.dropped[opened] += 1
+        elif opened.kind == record.HANDSHAKE:
+            self._handshake(opened, now)
+        elif opened.kind == record.APPLICATION_DATA:
+            if opened.epoch == 0:
                 self.dropped[Drop.PLAINTEXT_DATA] += 1
             else:
-                self.inbox.append(payload)
-        elif item.kind == record.ALERT:
-            self._heed(payload, item.epoch)
-        elif item.kind != record.CHANGE_CIPHER_SPEC:
+                self.inbox.append(opened.payload)
+        elif opened.kind == record.ALERT:
+            self._heed(opened.payload, opened.epoch)
+        elif opened.kind == record.ACK:
+            self._acknowledged(opened, now)
+        elif opened.kind != record.CHANGE_CIPHER_SPEC or (opened.epoch and self._acknowledges):
             self.dropped[Drop.UNKNOWN_TYPE] += 1
+
+    def _is_early(self, item: AnyRecord) -> bool:
+        """Tell whether a record belongs to a later moment of the handshake."""
+        if self.state is State.CONNECTED:
+            return False
+        epoch = self._records.epoch_of(item)
+        if isinstance(item, Record):
+            is_data = item.kind == record.APPLICATION_DATA
+            return item.epoch == 1 and self._acknowledges is not True and (is_data or not self._records.reads(1))
+        return item.low_epoch != EARLY_DATA if epoch is None else epoch > HANDSHAKE_EPOCH
 
     def _heed(self, payload: bytes, epoch: int) -> None:
         """Take an alert."""
@@ -181,7 +219,10 @@ class Association(abc.ABC):
                 self._alert(alerts.WARNING, Alert.CLOSE_NOTIFY)
                 self._end(State.CLOSED)
                 self.events.append(Closed("close_notify"))
-            case (alerts.FATAL, description), _:
+            case (level, description), _ if level == alerts.FATAL or (
+                self._acknowledges and description != Alert.USER_CANCELED
+            ):
+                # In 1.3 the level says nothing (RFC 8446, 6). What user_canceled announces is a close_notify.
                 error = RemoteProtocolError(Misbehaviour.BAD_ALERT, alerts.name(description), description)
                 self._end(State.FAILED)
                 self.events.append(Failed(error))
@@ -190,20 +231,29 @@ class Association(abc.ABC):
 
     # Handshake messages
 
-    def _handshake(self, payload: bytes, epoch: int, now: float) -> None:
-        reader = Reader(payload)
+    def _handshake(self, opened: Record, now: float) -> None:
+        reader = Reader(opened.payload)
+        is_taken = bool(reader.left)
+        if not is_taken:
+            self.dropped[Drop.MALFORMED] += 1
         while reader.left:
             try:
                 fragment = Fragment.read(reader)
             except Malformed:
                 self.dropped[Drop.MALFORMED] += 1
+                is_taken = False
                 break
             if fragment.sequence < self._incoming.next:
-                self._repeated(fragment, epoch, now)
-            elif drop := self._keep(fragment, epoch):
+                self._repeated(fragment, opened.epoch, now)
+            elif drop := self._keep(fragment, opened.epoch):
                 self.dropped[drop] += 1
+                is_taken = False
             else:
                 self._flights.heard(now)
+        if is_taken and self._acknowledges is not False and (opened.epoch or self._records.epoch == 0):
+            # Before the messages are read: one that ends a flight brings ours, which acknowledges all of it.
+            self._unacknowledged.append((opened.epoch, opened.sequence))
+            del self._unacknowledged[:-ACKNOWLEDGED]
         for message in self._incoming.messages():
             self._step(message, now)
             if self.state in OVER:
@@ -211,10 +261,13 @@ class Association(abc.ABC):
 
     def _keep(self, fragment: Fragment, epoch: int) -> Drop | None:
         """Keep a fragment of a message that is due or ahead; or say why not."""
-        protected = self.state in (State.WAIT_FINISHED, State.CONNECTED)
-        if epoch == 0 and (protected or fragment.kind == HandshakeType.FINISHED):
+        if epoch == 0 and self._must_be_protected(fragment.kind):
             return Drop.PLAINTEXT_HANDSHAKE
         return self._incoming.add(fragment, epoch)
+
+    @abc.abstractmethod
+    def _must_be_protected(self, kind: int) -> bool:
+        """Tell whether a handshake message that is due or ahead counts under keys only."""
 
     def _repeated(self, fragment: Fragment, epoch: int, now: float) -> None:
         """Repeat our flight when the last message of the flight that it answers comes again (RFC 6347, 4.2.4)."""
@@ -227,10 +280,52 @@ class Association(abc.ABC):
     def _step(self, message: Message, now: float) -> None:
         """Take the next handshake message; never raises."""
 
+    # Acknowledgements
+
+    def _acknowledge(self, now: float) -> None:
+        """See to it that the peer learns what came: at once, soon, or by our next flight."""
+        if not self._acknowledges or self._records.epoch == 0:
+            return
+        if self.state is State.CONNECTED or self._incoming.has_gap:
+            self._send_acknowledgement()
+        elif self._acknowledge_at == NEVER:
+            self._acknowledge_at = now + self._flights.timeout / 4  # RFC 9147, 7.1
+
+    def _send_acknowledgement(self) -> None:
+        self._acknowledge_at = NEVER
+        payload = acks.ack(sorted(set(self._unacknowledged)))
+        if self.state is State.CONNECTED:
+            self._unacknowledged.clear()
+        self._transmit([self._records.seal(record.ACK, self._records.epoch, payload)])
+
+    def _acknowledged(self, opened: Record, now: float) -> None:
+        """Take the peer's acknowledgement. One in plaintext may be anybody's, and would keep us from repeating what was lost."""
+        numbers = acks.read(opened.payload)
+        if opened.epoch == 0:
+            self.dropped[Drop.PLAINTEXT_ACK] += 1
+        elif numbers is None:
+            self.dropped[Drop.MALFORMED] += 1
+        else:
+            was_under_way = self._flights.is_under_way
+            self._transmit(self._flights.acknowledge(numbers, now))
+            if was_under_way and not self._flights.is_under_way:
+                self._flight_acknowledged(now)
+
+    @abc.abstractmethod
+    def _flight_acknowledged(self, now: float) -> None:
+        """React to the acknowledgement of all of our flight."""
+
+    @abc.abstractmethod
+    def _renew(self, now: float) -> None:
+        """Take new keys if the version has any, as the old ones have sealed enough."""
+
     # What goes out
 
     def _send_flight(self, flight: Flight, now: float, *, awaits_answer: bool = True) -> None:
         self._answering = self._incoming.next - 1
+        if self.state is not State.CONNECTED:
+            self._unacknowledged.clear()
+            self._acknowledge_at = NEVER
         self._transmit(self._flights.send(flight, now, awaits_answer=awaits_answer))
 
     def _fail(self, error: RemoteProtocolError) -> None:
@@ -244,6 +339,8 @@ class Association(abc.ABC):
         self.state = state
         self._flights.end()
         self._early.clear()
+        self._unacknowledged.clear()
+        self._acknowledge_at = NEVER
 
     def _alert(self, level: int, description: int) -> None:
         self._transmit([self._records.seal(record.ALERT, self._records.epoch, alerts.alert(level, description))])

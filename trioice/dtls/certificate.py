@@ -1,4 +1,4 @@
-"""Certificates, their fingerprints in SDP, and signatures under them (RFC 8122; RFC 5246, 4.7 and 7.4.2; RFC 8422, 5).
+"""Certificates, their fingerprints in SDP, and signatures under them (RFC 8122; RFC 5246, 4.7 and 7.4.2; RFC 8422, 5; RFC 8446, 4.2.3).
 
 No authority vouches for a certificate here: the SDP names its fingerprint, and its holder signs the handshake.
 """
@@ -7,21 +7,21 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 import attrs
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from trioice.dtls.ciphers import ECDSA, RSA
-from trioice.dtls.keys import private_key
+from trioice.dtls.groups import private_key
 from trioice.sansio import Entropy
 
-PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
 HASHES: Final[Mapping[str, str]] = {"sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
 """The hashes we compare fingerprints by: IANA's names and hashlib's. SHA-1 and MD5 prove nothing any more."""
@@ -119,20 +119,31 @@ OUR_SCHEME: Final = 0x0403
 
 _SIGNING: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
-_PKCS1: Final = "pkcs1"
-_PSS: Final = "pss"
 
-SCHEMES: Final[Mapping[int, tuple[str, hashes.HashAlgorithm]]] = {
-    0x0403: (ECDSA, hashes.SHA256()),
-    0x0503: (ECDSA, hashes.SHA384()),
-    0x0804: (_PSS, hashes.SHA256()),
-    0x0805: (_PSS, hashes.SHA384()),
-    0x0806: (_PSS, hashes.SHA512()),
-    0x0401: (_PKCS1, hashes.SHA256()),
-    0x0501: (_PKCS1, hashes.SHA384()),
-    0x0601: (_PKCS1, hashes.SHA512()),
+@attrs.frozen
+class Scheme:
+    """What a signature scheme signs with. In TLS 1.2 the curve is the key's own affair (RFC 8446, 4.2.3)."""
+
+    kind: Literal["ecdsa", "ed25519", "pkcs1", "pss"]
+    hash: hashes.HashAlgorithm
+    curve: str = ""
+
+
+SCHEMES: Final[Mapping[int, Scheme]] = {
+    0x0403: Scheme("ecdsa", hashes.SHA256(), "secp256r1"),
+    0x0503: Scheme("ecdsa", hashes.SHA384(), "secp384r1"),
+    0x0807: Scheme("ed25519", hashes.SHA512()),
+    0x0804: Scheme("pss", hashes.SHA256()),
+    0x0805: Scheme("pss", hashes.SHA384()),
+    0x0806: Scheme("pss", hashes.SHA512()),
+    0x0401: Scheme("pkcs1", hashes.SHA256()),
+    0x0501: Scheme("pkcs1", hashes.SHA384()),
+    0x0601: Scheme("pkcs1", hashes.SHA512()),
 }
-"""The signature schemes we verify, in our order of preference. In TLS 1.2 an ECDSA scheme does not fix the curve (RFC 8446, 4.2.3)."""
+"""The signature schemes we verify, in our order of preference."""
+
+SCHEMES_13: Final = tuple(number for number, scheme in SCHEMES.items() if scheme.kind != "pkcs1")
+"""Those that sign a handshake of 1.3 (RFC 8446, 4.2.3)."""
 
 
 def public_key(der: bytes) -> PublicKey:
@@ -143,9 +154,11 @@ def public_key(der: bytes) -> PublicKey:
         raise ValueError(f"the certificate cannot be read: {error}") from None
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
         return key
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
     if isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS:
         return key
-    raise ValueError("the certificate's key is neither ECDSA on P-256 or P-384 nor RSA of 2048 to 8192 bits")
+    raise ValueError("the certificate's key is neither ECDSA on P-256 or P-384, Ed25519, nor RSA of 2048 to 8192 bits")
 
 
 def _key_info(der: bytes) -> bytes:
@@ -175,25 +188,28 @@ def _element(octets: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def kind_of(key: PublicKey) -> str:
-    """Tell which suites a key can sign for."""
+    """Tell which suites of DTLS 1.2 a key can sign for; Ed25519 goes with ECDSA (RFC 8422, 5.4)."""
     return RSA if isinstance(key, rsa.RSAPublicKey) else ECDSA
 
 
-def verify(key: PublicKey, scheme: int, signature: bytes, octets: bytes) -> bool:
-    """Tell whether `signature` over `octets` is the holder's of `key`, by a scheme that fits the key."""
-    if scheme not in SCHEMES:
+def verify(key: PublicKey, number: int, signature: bytes, octets: bytes, *, is_13: bool = False) -> bool:
+    """Tell whether `signature` over `octets` is the holder's of `key`, by a scheme that fits the key and the version."""
+    scheme = SCHEMES.get(number)
+    if scheme is None or (is_13 and number not in SCHEMES_13):
         return False
-    kind, algorithm = SCHEMES[scheme]
     try:
-        if isinstance(key, rsa.RSAPublicKey) and kind == _PKCS1:
-            key.verify(signature, octets, padding.PKCS1v15(), algorithm)
-        elif isinstance(key, rsa.RSAPublicKey) and kind == _PSS:
-            pss = padding.PSS(padding.MGF1(algorithm), padding.PSS.DIGEST_LENGTH)
-            key.verify(signature, octets, pss, algorithm)
-        elif isinstance(key, ec.EllipticCurvePublicKey) and kind == ECDSA:
-            key.verify(signature, octets, ec.ECDSA(algorithm))
-        else:
-            return False
+        match key, scheme.kind:
+            case rsa.RSAPublicKey(), "pkcs1":
+                key.verify(signature, octets, padding.PKCS1v15(), scheme.hash)
+            case rsa.RSAPublicKey(), "pss":
+                pss = padding.PSS(padding.MGF1(scheme.hash), padding.PSS.DIGEST_LENGTH)
+                key.verify(signature, octets, pss, scheme.hash)
+            case ec.EllipticCurvePublicKey(), "ecdsa" if not is_13 or key.curve.name == scheme.curve:
+                key.verify(signature, octets, ec.ECDSA(scheme.hash))
+            case ed25519.Ed25519PublicKey(), "ed25519":
+                key.verify(signature, octets)
+            case _:
+                return False
     except InvalidSignature:
         return False
     return True

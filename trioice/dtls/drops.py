@@ -12,6 +12,7 @@ class Drop(enum.Enum):
     EMPTY_FRAGMENT = "a fragment of nothing"
     MALFORMED = "octets that are no record, fragment or alert"
     OVER_ALLOWANCE = "a datagram of ours that the peer had not earned"
+    PLAINTEXT_ACK = "an acknowledgement that nothing proves"
     PLAINTEXT_ALERT = "an alert that nothing proves"
     PLAINTEXT_DATA = "application data outside encryption"
     PLAINTEXT_HANDSHAKE = "a handshake message outside encryption where it has to be inside"

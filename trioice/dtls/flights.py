@@ -1,4 +1,4 @@
-"""Flights: all that one side says before it waits, sent again until it is answered (RFC 6347, 4.2.4 and 4.1.1).
+"""Flights: all that one side says before it waits, sent again until it is answered (RFC 6347, 4.2.4 and 4.1.1; RFC 9147, 5.8 and 7).
 
 Theory of operation. Both sides take turns, and each flight is the acknowledgement of the one before. A flight is kept as
 messages, not as records: every transmission cuts and seals them anew under new sequence numbers, packed into few datagrams.
@@ -9,15 +9,16 @@ before there are keys, so repetitions are limited in rate and number, and leave 
 nor shortens a handshake.
 
 The final flight of a handshake, and a HelloVerifyRequest, have no timer: the peer asks again if they were lost.
+
+DTLS 1.3 adds acknowledgements, of records: what they carried need not be sent again, and what they left out is sent at once.
+A flight that is acknowledged in full is over, as if it had been answered.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-import attrs
-
-from trioice.dtls import fragments, record
 from trioice.dtls.fragments import Message
+from trioice.dtls.packing import ChangeCipherSpec, Piece, RecordNumber, pack, without
 from trioice.dtls.record import RecordLayer
 from trioice.sansio import NEVER
 
@@ -40,16 +41,8 @@ one handshake of 35, and 24 in one of 40,000; it takes a minute."""
 REPETITIONS: Final = 16
 """How often at most a flight goes out because the peer repeats its own: twice what a peer like us would ask."""
 
-LEAST_FRAGMENT: Final = 32
-"""Octets of a message that are worth a header of their own at the end of a datagram."""
-
-
-@attrs.frozen
-class ChangeCipherSpec:
-    """One octet in a record of its own type: what follows is in the next epoch. The epoch number says it too (RFC 6347, 4.1)."""
-
-    epoch: int = 0
-
+SENT: Final = 128
+"""Records of a flight of which we know what was in them, the newest: an acknowledgement of an older one is of no use any more."""
 
 Flight: TypeAlias = Sequence[Message | ChangeCipherSpec]
 
@@ -60,15 +53,17 @@ class Flights:
     __slots__ = (
         "_awaits_answer",
         "_first_timeout",
-        "_flight",
         "_is_measured",
+        "_left",
         "_mtu",
         "_peer_is_present",
         "_records",
         "_repetitions",
+        "_sent",
         "_sent_at",
         "_timeout",
         "_transmissions",
+        "count",
         "deadline",
         "rtt",
     )
@@ -77,11 +72,14 @@ class Flights:
         self.deadline = NEVER
         self.rtt: float | None = None
         """Seconds from a flight to its answer, by the last flight that went out only once (Karn's rule)."""
+        self.count = 0
+        """How many flights were begun."""
         self._records = records
         self._mtu = mtu
         self._first_timeout = first_timeout
         self._timeout = first_timeout
-        self._flight: Flight = ()
+        self._left: list[Piece] = []  # of the flight, what was not acknowledged
+        self._sent: dict[RecordNumber, list[Piece]] = {}  # what was in which record; the oldest first
         self._awaits_answer = False
         self._is_measured = True
         self._peer_is_present = False
@@ -91,7 +89,9 @@ class Flights:
 
     def send(self, flight: Flight, now: float, *, awaits_answer: bool = True) -> list[bytes]:
         """Begin a flight, which takes the place of the one before."""
-        self._flight = flight
+        self.count += 1
+        self._left = [(item, 0, len(item.body)) for item in flight]
+        self._sent.clear()
         self._awaits_answer = awaits_answer
         self._is_measured = not awaits_answer
         self._transmissions = 1
@@ -135,38 +135,45 @@ class Flights:
         self._repetitions += 1
         return self._datagrams(now)
 
+    def acknowledge(self, numbers: Iterable[RecordNumber], now: float) -> list[bytes]:
+        """Take out what the peer acknowledged, and send the rest again (RFC 9147, 7.2).
+
+        Each acknowledgement that brings a repetition makes the flight smaller, which bounds them.
+        """
+        left = self._left
+        for number in numbers:
+            for piece in self._sent.pop(number, ()):
+                left = [rest for whole in left for rest in without(whole, piece)]
+        if left == self._left:
+            return []  # of an earlier flight, acknowledged already, or never sent
+        self.heard(now)
+        self._left = left
+        if not left:
+            self.end()
+            return []
+        self._is_measured = True
+        return self._datagrams(now)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Tell whether something of the flight may have to be sent again."""
+        return bool(self._left)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds from the latest transmission to the next."""
+        return self._timeout
+
     def end(self) -> None:
         """Forget the flight: it was answered, and nothing follows, or all is over."""
-        self._flight = ()
+        self._left = []
+        self._sent.clear()
         self.deadline = NEVER
 
     def _datagrams(self, now: float) -> list[bytes]:
         self._sent_at = now
-        return list(pack(self._flight, self._records, self._mtu))
-
-
-def pack(flight: Flight, records: RecordLayer, mtu: int) -> Iterator[bytes]:
-    """Cut and seal a flight into datagrams of at most `mtu` octets, several records in each where they fit."""
-    datagram = b""
-    for item in flight:
-        overhead = records.overhead(item.epoch)
-        if isinstance(item, ChangeCipherSpec):
-            if len(datagram) + overhead + 1 > mtu:
-                yield datagram
-                datagram = b""
-            datagram += records.seal(record.CHANGE_CIPHER_SPEC, item.epoch, b"\x01")
-            continue
-        start, length = 0, len(item.body)
-        while True:
-            room = mtu - len(datagram) - overhead - fragments.HEADER_SIZE
-            if datagram and room < min(LEAST_FRAGMENT, length - start):
-                yield datagram
-                datagram = b""
-                continue
-            end = min(start + room, length)
-            datagram += records.seal(record.HANDSHAKE, item.epoch, item.fragment(start, end))
-            start = end
-            if start == length:
-                break
-    if datagram:
-        yield datagram
+        packed = pack(self._left, self._records, self._mtu)
+        self._sent |= packed.contents
+        while len(self._sent) > SENT:
+            del self._sent[next(iter(self._sent))]
+        return packed.datagrams

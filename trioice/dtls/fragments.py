@@ -1,4 +1,4 @@
-"""Handshake messages in fragments: cutting them, and putting them together in any order and overlap (RFC 6347, 4.2.2-4.2.3)."""
+"""Handshake messages in fragments: cut, and put together in any order and overlap (RFC 6347, 4.2.2-4.2.3; RFC 9147, 5.2 and 5.5)."""
 
 from collections.abc import Iterator
 from struct import Struct
@@ -15,7 +15,7 @@ _HEADER: Final = Struct("!IHHI")
 HEADER_SIZE: Final = _HEADER.size
 
 AHEAD: Final = 8
-"""Messages, beyond the one that is due, of which fragments are kept: no flight of DTLS 1.2 has more than six."""
+"""Messages, beyond the one that is due, of which fragments are kept: no flight has more than six."""
 
 MAXIMUM_MESSAGE: Final = 16_384
 """Octets of one message: a chain of several RSA certificates fits; what announces more (up to 2^24-1) is not for us."""
@@ -57,8 +57,12 @@ class Message:
     epoch: int = 0
 
     def octets(self) -> bytes:
-        """Write it as one fragment, which is also what the transcript holds (RFC 6347, 4.2.6)."""
+        """Write it as one fragment, which is also what the transcript of DTLS 1.2 holds (RFC 6347, 4.2.6)."""
         return self.fragment(0, len(self.body))
+
+    def tls_octets(self) -> bytes:
+        """Write it as TLS would, which is what the transcript of DTLS 1.3 holds (RFC 9147, 5.2)."""
+        return (self.kind << 24 | len(self.body)).to_bytes(4, "big") + self.body
 
     def fragment(self, start: int, end: int) -> bytes:
         """Write the fragment of body[start:end]."""
@@ -86,8 +90,7 @@ class Reassembler:
         partial = self._partial.get(fragment.sequence)
         # What is authenticated takes the place of what is not: the latter may be forged.
         if partial is None or partial.epoch < epoch:
-            held = sum(len(other.body) for other in self._partial.values())
-            if fragment.length > MAXIMUM_MESSAGE or held + fragment.length > MAXIMUM_HELD:
+            if fragment.length > MAXIMUM_MESSAGE or not self._make_room(fragment):
                 return Drop.TOO_LONG
             partial = _Partial(fragment.kind, fragment.length, epoch)
         if (fragment.kind, fragment.length, epoch) != (partial.kind, len(partial.body), partial.epoch):
@@ -96,6 +99,24 @@ class Reassembler:
             return Drop.CONTRADICTION
         self._partial[fragment.sequence] = partial
         return None
+
+    def _make_room(self, fragment: Fragment) -> bool:
+        """Let messages that are further ahead give way, the furthest first: what is due must not be kept out by what may be forged."""
+        held = sum(len(other.body) for other in self._partial.values())
+        for number in sorted(self._partial, reverse=True):
+            if held + fragment.length <= MAXIMUM_HELD or number <= fragment.sequence:
+                break
+            held -= len(self._partial.pop(number).body)
+        return held + fragment.length <= MAXIMUM_HELD
+
+    @property
+    def has_gap(self) -> bool:
+        """Tell whether something has come while something before it is missing."""
+        return any(number > self.next or partial.has_gap for number, partial in self._partial.items())
+
+    def forget_plaintext(self) -> None:
+        """Forget what came of messages outside encryption, as from now on all of them have to be inside."""
+        self._partial = {number: partial for number, partial in self._partial.items() if partial.epoch}
 
     def messages(self) -> Iterator[Message]:
         """Take the messages that are complete and due."""
@@ -119,6 +140,10 @@ class _Partial:
     @property
     def is_complete(self) -> bool:
         return self._come == (1 << len(self.body)) - 1
+
+    @property
+    def has_gap(self) -> bool:
+        return self._come & (self._come + 1) != 0  # the bits are not all at the low end
 
     def add(self, offset: int, octets: bytes) -> bool:
         end = offset + len(octets)

@@ -1,4 +1,4 @@
-"""The handshake messages as values (RFC 5246, 7.4; RFC 6347, 4.2; RFC 8422, 5).
+"""The hellos and the handshake messages of DTLS 1.2 as values (RFC 5246, 7.4; RFC 6347, 4.2; RFC 8422, 5).
 
 `read` takes a whole body and raises `Malformed` for anything that does not follow its syntax; `octets` writes the body.
 """
@@ -19,12 +19,14 @@ RANDOM_LENGTH: Final = 32
 
 
 class HandshakeType(enum.IntEnum):
-    """The handshake messages of DTLS 1.2 under IANA's names."""
+    """The handshake messages of both versions under IANA's names."""
 
     HELLO_REQUEST = 0
     CLIENT_HELLO = 1
     SERVER_HELLO = 2
     HELLO_VERIFY_REQUEST = 3
+    NEW_SESSION_TICKET = 4
+    ENCRYPTED_EXTENSIONS = 8
     CERTIFICATE = 11
     SERVER_KEY_EXCHANGE = 12
     CERTIFICATE_REQUEST = 13
@@ -32,6 +34,8 @@ class HandshakeType(enum.IntEnum):
     CERTIFICATE_VERIFY = 15
     CLIENT_KEY_EXCHANGE = 16
     FINISHED = 20
+    KEY_UPDATE = 24
+    MESSAGE_HASH = 254
 
 
 class Body:

@@ -80,7 +80,7 @@ class Call:
         self.origin = origin
         self.etag = etag
         self.payload_type = payload_type
-        self.agreed = "dtls=- srtp=-"  # for logs: what the handshake led to
+        self.agreed = "dtls=- group=- srtp=-"  # for logs: what the handshake led to
         self.ended = trio.Event()
         self.why = ""
         self.unread = 0

@@ -65,6 +65,8 @@ class TransceiverConfig:
     keys: TokenKeys = attrs.field(repr=False)
     certificate: dtls.Certificate = attrs.field(repr=False)
     dtls_role: Literal["auto", "active", "passive"] = "auto"
+    dtls_versions: Sequence[int] = dtls.VERSIONS
+    dtls_groups: Sequence[int] = tuple(dtls.GROUPS)
     profiles: Sequence[srtp.Profile] = PROFILES
     calls: int = CALLS
     calls_per_owner: int = CALLS_PER_OWNER
@@ -199,6 +201,8 @@ class Transceiver:
         session_config = SessionConfig(
             credentials=self._credentials(offer.ice_ufrag),
             dtls_role="client" if setup == "active" else "server",
+            dtls_versions=config.dtls_versions,
+            dtls_groups=config.dtls_groups,
             certificate=config.certificate,
             fingerprints=offer.fingerprints,
             profiles=config.profiles,
@@ -297,7 +301,9 @@ class Transceiver:
                 continue
             match event:
                 case dtls.Connected():
-                    call.connect(f"dtls=1.2 srtp={srtp.PROFILES[event.srtp_profile].name}")
+                    version, group = dtls.VERSION_NAMES[event.version], dtls.GROUP_NAMES[event.group]
+                    profile = srtp.PROFILES[event.srtp_profile].name
+                    call.connect(f"dtls={version} group={group} srtp={profile}")
                 case rtp.MediaBegan():
                     self._tell_set_up(call)
                 case Broke(error):

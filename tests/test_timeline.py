@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from tests.harness.pair import Pair
-from trioice import rtp
+from trioice import dtls, rtp
 from trioice.session import DtlsRole, Session
 from trioice.timeline import COUNTED, FLIGHTS, Flight, Notes, Step, Timeline
 
@@ -13,10 +13,15 @@ DELAY = 0.05
 RTT = 2 * DELAY
 
 
-def up(role: DtlsRole = "client", seed: int = 0, **network: float) -> tuple[Pair, Session]:
+ROLES: list[DtlsRole] = ["client", "server"]
+VERSIONS = {"DTLS 1.2": dtls.VERSION_1_2, "DTLS 1.3": dtls.VERSION_1_3}
+FLIGHTS_OF = {"DTLS 1.2": 4, "DTLS 1.3": 3}
+
+
+def up(role: DtlsRole = "client", version: str = "DTLS 1.3", seed: int = 0, **network: float) -> tuple[Pair, Session]:
     """A call whose session has heard the caller."""
     pair = Pair(seed, **{"delay": DELAY, **network})
-    _, session = pair.dial(role=role)
+    _, session = pair.dial(role=role, versions=[VERSIONS[version]])
     assert pair.link.run_until(60.0, lambda: bool(pair.media))
     return pair, session
 
@@ -28,9 +33,12 @@ def speak(pair: Pair, session: Session, number: int = 1) -> None:
 # What a session notes
 
 
-@pytest.mark.parametrize("role", ["client", "server"])
-def test_each_step_is_noted_and_the_handshake_of_dtls_1_2_takes_two_round_trips(role: DtlsRole) -> None:
-    pair, session = up(role)
+@pytest.mark.parametrize(
+    ("version", "role", "round_trips"),
+    [("DTLS 1.2", "client", 2), ("DTLS 1.2", "server", 2), ("DTLS 1.3", "client", 1), ("DTLS 1.3", "server", 2)],
+)
+def test_each_step_is_noted_with_the_round_trips_that_it_took(version: str, role: DtlsRole, round_trips: int) -> None:
+    pair, session = up(role, version)
     session.answered(0.001)
     speak(pair, session)
     timeline = session.timeline
@@ -39,33 +47,37 @@ def test_each_step_is_noted_and_the_handshake_of_dtls_1_2_takes_two_round_trips(
             Step.OFFER: 0.0,
             Step.ANSWER: 0.001,
             Step.CHECK: DELAY,
-            Step.KEYS: DELAY + 2 * RTT,
-            Step.CONNECTED: DELAY + 2 * RTT,
+            Step.KEYS: DELAY + round_trips * RTT,
+            Step.CONNECTED: DELAY + round_trips * RTT,
             Step.RTP_IN: pair.link.now,
             Step.RTP_OUT: pair.link.now,
         }
     )
     assert timeline.rtt == pytest.approx(RTT)
-    assert timeline.round_trips(Step.KEYS) == pytest.approx(2.0)
+    assert timeline.round_trips(Step.KEYS) == pytest.approx(round_trips)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("role", "ways", "round_trips"),
     [("client", [True, False, True, False], [0, 1, 1, 2]), ("server", [False, True, False, True], [1, 1, 2, 2])],
 )
-def test_each_flight_of_the_handshake_is_noted_once(role: DtlsRole, ways: list[bool], round_trips: list[float]) -> None:
-    _, session = up(role)
-    flights = session.timeline.flights
-    assert [flight.ours for flight in flights] == ways
-    assert [(flight.at - DELAY) / RTT for flight in flights] == pytest.approx(round_trips, abs=0.001)
+def test_each_flight_of_the_handshake_is_noted_once(
+    version: str, role: DtlsRole, ways: list[bool], round_trips: list[float]
+) -> None:
+    _, session = up(role, version)
+    flights, count = session.timeline.flights, FLIGHTS_OF[version]
+    assert [flight.ours for flight in flights] == ways[:count]
+    assert [(flight.at - DELAY) / RTT for flight in flights] == pytest.approx(round_trips[:count], abs=0.001)
 
 
-@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_repeated_doubled_or_late_begins_no_flight(role: DtlsRole, seed: int) -> None:
-    _, session = up(role, seed, loss=0.3, duplication=0.3, jitter=0.1)
-    flights = session.timeline.flights
-    assert [flight.ours for flight in flights] == [(role == "client") == (number % 2 == 0) for number in range(4)]
+def test_what_is_repeated_doubled_or_late_begins_no_flight(version: str, role: DtlsRole, seed: int) -> None:
+    _, session = up(role, version, seed, loss=0.3, duplication=0.3, jitter=0.1)
+    flights, first = session.timeline.flights, role == "client"
+    assert [flight.ours for flight in flights] == [first, not first, first, not first][: FLIGHTS_OF[version]]
     for before, after in pairwise(flights):
         # What answers ours cannot be there within a round trip, and what repeats an earlier one can.
         assert after.at - before.at >= (RTT if before.ours else 0.0)

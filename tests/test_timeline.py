@@ -152,10 +152,10 @@ def test_a_step_that_was_not_reached_is_told_as_such() -> None:
 def test_times_are_told_from_the_offer_on() -> None:
     notes = Notes(7.0)
     notes.flights(7.031, heard=False, answered=True)
-    notes.flights(7.0565, heard=True, answered=True)
+    notes.flights(7.0565, heard=True, answered=True, rtt=0.0255)
     for step, at in ((Step.ANSWER, 7.0005), (Step.CHECK, 7.031), (Step.KEYS, 7.082), (Step.CONNECTED, 7.0825)):
         notes.step(step, at)
-    timeline = notes.timeline({Step.RTP_IN: 7.096, Step.RTP_OUT: 7.097}, 0.0255)
+    timeline = notes.timeline(rtp_in=7.096, rtp_out=7.097)
     assert timeline.line() == (
         "answer_ms=0.5 check_ms=31.0 keys_ms=82.0 connected_ms=82.5 rtp_in_ms=96.0 rtp_out_ms=97.0"
         " flights_ms=out:31.0,in:56.5,out:56.5 rtt_ms=25.5"
@@ -179,13 +179,22 @@ def test_a_step_counts_the_first_time_and_flights_end_with_the_handshake() -> No
     notes.step(Step.CONNECTED, 1.0)
     notes.step(Step.CONNECTED, 2.0)
     notes.flights(3.0, heard=True, answered=True)
-    timeline = notes.timeline({}, None)
+    timeline = notes.timeline(None, None)
     assert (timeline.after(Step.CONNECTED), timeline.flights) == (1.0, ())
+
+
+def test_the_least_round_trip_counts_even_if_it_was_measured_after_the_handshake() -> None:
+    notes = Notes(0.0)
+    notes.flights(1.0, heard=True, answered=True)
+    notes.step(Step.CONNECTED, 1.0)
+    for rtt in (None, 0.2, 0.1, 0.3, None):
+        notes.flights(2.0, heard=True, answered=False, rtt=rtt)
+    assert notes.timeline(None, None).rtt == 0.1
 
 
 def test_flights_are_bounded_whatever_a_peer_asks_for() -> None:
     notes = Notes(0.0)
     for number in range(100):
         notes.flights(float(number), heard=True, answered=True)
-    assert len(notes.timeline({}, None).flights) == FLIGHTS
-    assert notes.timeline({}, None).flights[:2] == (Flight(False, 0.0), Flight(True, 0.0))
+    assert len(notes.timeline(None, None).flights) == FLIGHTS
+    assert notes.timeline(None, None).flights[:2] == (Flight(False, 0.0), Flight(True, 0.0))

@@ -171,7 +171,7 @@ class Session:
                 begun, refused = self.dtls.flight, self.dtls.dropped.total()
                 self.dtls.receive(datagram, source, now)
                 heard, answered = self.dtls.dropped.total() == refused, self.dtls.flight > begun
-                self._notes.flights(now, heard=heard, answered=answered)
+                self._notes.flights(now, heard=heard, answered=answered, rtt=self.dtls.rtt)
                 self._inbox.clear()
         else:
             self.dropped[Drop.UNKNOWN_FIRST_OCTET] += 1
@@ -271,8 +271,7 @@ class Session:
     @property
     def timeline(self) -> Timeline:
         """The steps of the set-up so far. The offer is taken to have come when the session was made."""
-        media = {Step.RTP_IN: self.rtp.first_heard, Step.RTP_OUT: self.rtp.first_sent}
-        return self._notes.timeline(media, None if self.dtls is None else self.dtls.rtt)
+        return self._notes.timeline(self.rtp.first_heard, self.rtp.first_sent)
 
     def stats(self, now: float) -> dict[str, object]:
         """Counters of the session as plain data, times in seconds."""

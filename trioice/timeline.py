@@ -2,7 +2,8 @@
 
 A session notes the steps as they happen, by the clock that drives it; here they become what people read. Round trips are a measured
 time divided by a measured time, so they tell of lost datagrams and slow peers as well: a handshake that takes two by its nature, and
-lost a flight, shows six. Where nothing was measured there is no count.
+lost a flight, shows six. Where nothing was measured there is no count. The path's round trip is the least that the handshake showed, as
+a peer's thinking is in each of them.
 """
 
 import enum
@@ -92,18 +93,24 @@ class Timeline:
 class Notes:
     """What a session notes while its call comes up. `now` is when the offer came."""
 
-    __slots__ = ("_flights", "_steps")
+    __slots__ = ("_flights", "_rtt", "_steps")
 
     def __init__(self, now: float) -> None:
         self._steps: dict[Step, float | None] = {Step.OFFER: now}
         self._flights: list[Flight] = []
+        self._rtt: float | None = None
 
     def step(self, step: Step, now: float) -> None:
         """Note a step, the first time that it is reached."""
         self._steps.setdefault(step, now)
 
-    def flights(self, now: float, *, heard: bool, answered: bool) -> None:
-        """Note what a turn of the handshake began: the peer's flight, if something new was `heard`, and ours if it was `answered`."""
+    def flights(self, now: float, *, heard: bool, answered: bool, rtt: float | None = None) -> None:
+        """Note what a turn of the handshake began: the peer's flight, if something new was `heard`, and ours if it was `answered`.
+
+        `rtt` is the round trip that the handshake showed last.
+        """
+        if rtt is not None and (self._rtt is None or rtt < self._rtt):
+            self._rtt = rtt
         if Step.CONNECTED in self._steps:
             return
         if heard and (not self._flights or self._flights[-1].ours):
@@ -112,9 +119,10 @@ class Notes:
             self._flights.append(Flight(True, now))
         del self._flights[FLIGHTS:]
 
-    def timeline(self, media: Mapping[Step, float | None], rtt: float | None) -> Timeline:
-        """Sum up. When media began and how long a round trip takes is told by who counts that anyway."""
-        return Timeline(steps={**self._steps, **media}, flights=tuple(self._flights), rtt=rtt)
+    def timeline(self, rtp_in: float | None, rtp_out: float | None) -> Timeline:
+        """Sum up. When media began is told by who counts it anyway."""
+        media = {Step.RTP_IN: rtp_in, Step.RTP_OUT: rtp_out}
+        return Timeline(steps=self._steps | media, flights=tuple(self._flights), rtt=self._rtt)
 
 
 def _way(flight: Flight) -> str:

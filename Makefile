@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test check format bench clean
+.PHONY: serve test check format docs bench clean
 
 serve: .venv/serve ## a relay, a transceiver and signaling on loopback, with the demo page
 	@$(BIN)/trioice serve $(ARGS)
@@ -22,6 +22,9 @@ check: .venv/test
 format: .venv/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/test ## the ladders of docs/explanation/set-up.md, drawn anew
+	$(BIN)/python -m tests.harness.drawing
 
 bench: .venv/test ## the figures of docs/measurements.md (ARGS='echo --calls 200' takes some of them)
 	$(BIN)/python -m bench $(ARGS)

@@ -19,6 +19,7 @@ from trioice import dtls, rtp, srtp
 from trioice.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from trioice.ice import Credentials, IceLite, PathProven, PathSelected
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
+from trioice.timeline import Notes, Step, Timeline
 
 HANDSHAKE_GRACE: Final = {"client": 12_000, "server": 1500}
 """Octets of DTLS that a peer may get before it has shown that it hears us, besides what it earns. A check proves that its sender knows
@@ -80,6 +81,7 @@ class Session:
         "_admitted_at",
         "_connect_by",
         "_inbox",
+        "_notes",
         "_outbox",
         "_receiver",
         "_reports",
@@ -125,6 +127,7 @@ class Session:
         self._receiver: srtp.SrtpReceiver | None = None
         self._sender: srtp.SrtpSender | None = None
         self._reports: Outbox = []
+        self._notes = Notes(now)
         self.rtp = rtp.RtpSession(
             ssrc=config.ssrc,
             cname=config.cname,
@@ -165,7 +168,10 @@ class Session:
                 self.dropped[Drop.UNPROVEN_SOURCE] += 1
             else:
                 self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
+                begun, refused = self.dtls.flight, self.dtls.dropped.total()
                 self.dtls.receive(datagram, source, now)
+                heard, answered = self.dtls.dropped.total() == refused, self.dtls.flight > begun
+                self._notes.flights(now, heard=heard, answered=answered, rtt=self.dtls.rtt)
                 self._inbox.clear()
         else:
             self.dropped[Drop.UNKNOWN_FIRST_OCTET] += 1
@@ -258,9 +264,18 @@ class Session:
         if self._receiver is not None:
             yield "srtp", self._receiver.dropped
 
+    def answered(self, now: float) -> None:
+        """Note that the answer to the offer leaves (for the timeline)."""
+        self._notes.step(Step.ANSWER, now)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The steps of the set-up so far. The offer is taken to have come when the session was made."""
+        return self._notes.timeline(self.rtp.first_heard, self.rtp.first_sent)
+
     def stats(self, now: float) -> dict[str, object]:
         """Counters of the session as plain data, times in seconds."""
-        stats = attrs.asdict(self.rtp.stats(now))
+        stats = attrs.asdict(self.rtp.stats(now)) | {"set_up": self.timeline.plain()}
         if self.dtls is not None and self.connected:
             stats |= {
                 "dtls": dtls.VERSION_NAMES[self.dtls.version],
@@ -293,6 +308,7 @@ class Session:
                     pass
 
     def _start_dtls(self, peer: Address, now: float) -> None:
+        self._notes.step(Step.CHECK, now)
         config = self.config
         make = dtls.DtlsClient if config.dtls_role == "client" else dtls.DtlsServer
         self.dtls = make(
@@ -312,6 +328,7 @@ class Session:
         self._connect_by = now + SETUP
         if isinstance(self.dtls, dtls.DtlsClient):
             self.dtls.start(now)
+            self._notes.flights(now, heard=False, answered=True)
 
     def _first_timeout(self, now: float) -> float:
         """Tell how long the first flight waits for its answer: twice what the client took from our answer to its first check.
@@ -330,6 +347,8 @@ class Session:
         self._sender = srtp.sender(profile, ours, engine=self.config.engine, room=self._room)
         self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine, room=self._room)
         self.connected = True
+        self._notes.step(Step.KEYS, now)
+        self._notes.step(Step.CONNECTED, now)
         self.dtls.allowance = self._connect_by = NEVER
         self.rtp.start(now)
 

@@ -14,7 +14,8 @@ FORBIDDEN = {"trio", "socket", "time", "random", "os", "logging", "asyncio", "th
 LAYERS = [
     ["errors", "sansio", "sequence", "agenda", "wire", "timeline", "metrics", "relay.token", "relay.encapsulation"],
     ["stun", "dtls", "srtp", "rtp", "audio"],
-    ["ice", "sdp"],
+    ["ice", "sdp", "sped"],
+    ["carriage"],
     ["session"],
     ["endpoint", "relay.core"],
     ["timer", "sockaddr", "mmsg", "onebyone", "ports", "memory", "driver", "tracing"],
@@ -25,7 +26,7 @@ LAYERS = [
     ["cli"],
     ["__main__", ""],
 ]
-LAST_CORE = 4  # the layers up to here do no I/O
+LAST_CORE = 5  # the layers up to here do no I/O
 
 
 def module_of(path: Path) -> str:

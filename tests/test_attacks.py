@@ -14,10 +14,10 @@ from tests.harness.clockwork import calls
 from tests.harness.pair import CALLER, STRANGER, Pair, connected
 from tests.harness.world import World
 from trioice import ice, rtp, stun
+from trioice.carriage import HANDSHAKE_GRACE, SETUP, DtlsRole
 from trioice.endpoint import Broke, Drop
 from trioice.errors import Misbehaviour
 from trioice.sansio import Failed
-from trioice.session import HANDSHAKE_GRACE, SETUP, DtlsRole
 from trioice.transceiver.call import Call
 
 HERE = (CALLER[0], CALLER[1] + 1)

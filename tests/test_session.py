@@ -10,12 +10,13 @@ from tests.harness.clockwork import calls
 from tests.harness.contract import Contract
 from tests.harness.pair import CALLER, CERTIFICATES, STRANGER, Pair, config, connected
 from trioice import dtls, rtp, srtp
+from trioice.carriage import DtlsRole
 from trioice.endpoint import CLAIMANTS, Endpoint
 from trioice.endpoint import Drop as EndpointDrop
 from trioice.errors import LocalProtocolError, Misbehaviour
 from trioice.ice import Credentials, PathProven, PathSelected
 from trioice.sansio import Address, Closed, Event, Failed, Outbox
-from trioice.session import Drop, DtlsRole, Session
+from trioice.session import Drop, Session
 
 ROLES: list[DtlsRole] = ["client", "server"]
 

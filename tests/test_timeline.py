@@ -6,7 +6,8 @@ import pytest
 
 from tests.harness.pair import Pair
 from trioice import dtls, rtp
-from trioice.session import DtlsRole, Session
+from trioice.carriage import DtlsRole
+from trioice.session import Session
 from trioice.timeline import COUNTED, FLIGHTS, Flight, Notes, Step, Timeline
 
 DELAY = 0.05

@@ -19,7 +19,7 @@ An ICE restart gives new credentials. The old ones stay good, and the old path k
 
 import enum
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
@@ -78,8 +78,18 @@ class Credentials:
     remote_ufrag: str
 
 
+@attrs.frozen(eq=False)
+class Check:
+    """An authenticated check, which waits for its answer. `is_new` is false for one that came before, which proves nothing again."""
+
+    message: stun.Message
+    credentials: Credentials
+    source: Address
+    is_new: bool
+
+
 class IceLite:
-    """Answers one peer's checks, and knows where to send.
+    """Answers one peer's checks, and knows where to send. `receive` is `read` and `answer` in one.
 
     `transport_address` gives the IP address and port behind an `Address`, which the answer to a check must name. `now` starts the
     time within which the first check must come.
@@ -127,8 +137,14 @@ class IceLite:
 
     def receive(self, datagram: bytes, source: Address, now: float) -> None:
         """Answer a check, or be silent."""
+        check = self.read(datagram, source, now)
+        if check is not None:
+            self.answer(check)
+
+    def read(self, datagram: bytes, source: Address, now: float) -> Check | None:
+        """Take a check, and all that it proves, for `answer` to answer at once; None where silence or an error was the answer."""
         if self._consent_until == NEVER:
-            return
+            return None
         message = stun.decode(datagram)
         if message is None:
             self.dropped[Drop.MALFORMED] += 1
@@ -141,7 +157,24 @@ class IceLite:
         elif source not in self.paths and self._remembered.get(message.transaction_id, source) != source:
             self.dropped[Drop.REPLAYED] += 1
         else:
-            self._check(message, credentials, source, now)
+            return self._check(message, credentials, source, now)
+        return None
+
+    def answer(self, check: Check, attributes: Iterable[tuple[int, bytes]] = ()) -> None:
+        """Answer a check with success (RFC 8445, 7.3.1.3), and with `attributes` besides."""
+        transaction_id = check.message.transaction_id
+        mapped = stun.xor_address(self._transport_address(check.source), transaction_id)
+        self._outbox.append(
+            (
+                stun.encode(
+                    stun.BINDING_SUCCESS,
+                    transaction_id,
+                    [(stun.XOR_MAPPED_ADDRESS, mapped), *attributes],
+                    key=check.credentials.pwd.encode(),
+                ),
+                check.source,
+            )
+        )
 
     def expire(self, now: float) -> None:
         """Forget the paths whose checks ceased."""
@@ -179,44 +212,33 @@ class IceLite:
                 return credentials
         return None
 
-    def _check(self, message: stun.Message, credentials: Credentials, source: Address, now: float) -> None:
-        """Answer an authenticated check (RFC 8445, 7.3).
+    def _check(self, message: stun.Message, credentials: Credentials, source: Address, now: float) -> Check | None:
+        """Take an authenticated check (RFC 8445, 7.3).
 
         One that was seen before is answered as well, as its answer may have been lost, but it proves nothing again: whoever recorded
         it could otherwise keep a call alive whose peer is gone.
         """
-        seen = message.transaction_id in self._remembered
-        if not seen:
+        is_new = message.transaction_id not in self._remembered
+        if is_new:
             self._remember(message.transaction_id, source)
         if unknown := message.unknown_required():
             # RFC 8489, 6.3.1: the only answer to what we must understand and do not.
-            self._answer(message, credentials, source, stun.error_code(420, "Unknown Attribute"), unknown)
-            return
+            self._refuse(message, credentials, source, stun.error_code(420, "Unknown Attribute"), unknown)
+            return None
         if message.get(stun.ICE_CONTROLLED) is not None:
             # RFC 8445, 7.3.1.1: two controlled agents. A lite agent cannot control, so the peer must.
-            self._answer(message, credentials, source, stun.error_code(487, "Role Conflict"))
-            return
+            self._refuse(message, credentials, source, stun.error_code(487, "Role Conflict"))
+            return None
         if credentials is self.credentials:
             self._former = None
         self.checks += 1
-        mapped = stun.xor_address(self._transport_address(source), message.transaction_id)
-        self._outbox.append(
-            (
-                stun.encode(
-                    stun.BINDING_SUCCESS,
-                    message.transaction_id,
-                    [(stun.XOR_MAPPED_ADDRESS, mapped)],
-                    key=credentials.pwd.encode(),
-                ),
-                source,
-            )
-        )
-        if not seen:
+        if is_new:
             self._prove(source, now)
         if message.get(stun.USE_CANDIDATE) is not None and source in self.paths and source != self.selected:
             self._select(source)
+        return Check(message, credentials, source, is_new)
 
-    def _answer(
+    def _refuse(
         self,
         message: stun.Message,
         credentials: Credentials,

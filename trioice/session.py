@@ -1,7 +1,7 @@
 """A session: one peer's whole WebRTC state, demultiplexed by the first octet of each datagram (RFC 7983).
 
-    datagram ─┬─ 0..3      STUN ─────▶ IceLite ── proves sources, selects the path
-              ├─ 20..63    DTLS ─────▶ DtlsClient or DtlsServer ── yields the SRTP keys
+    datagram ─┬─ 0..3      STUN ─────▶ IceLite ── proves sources, selects the path; may carry DTLS as well
+              ├─ 20..63    DTLS ─────▶ Carriage ──▶ DtlsClient or DtlsServer ── yields the SRTP keys
               └─ 128..191  SRTP ─────▶ SrtpReceiver ──▶ RtpSession ──▶ a plain RTP packet, returned
 
 Everything but STUN counts only from a source that a check has proven. The handshake starts with the first such check. Media goes to
@@ -9,32 +9,19 @@ the path that ICE selected, and ICE follows it: a packet that is authentic, and 
 """
 
 import enum
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Any
 
 import attrs
 
 from trioice import dtls, rtp, srtp
-from trioice.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
+from trioice.carriage import Carriage, Dtls, DtlsRole
+from trioice.errors import LocalProtocolError
 from trioice.ice import Credentials, IceLite, PathProven, PathSelected
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
 from trioice.timeline import Notes, Step, Timeline
-
-HANDSHAKE_GRACE: Final = {"client": 12_000, "server": 1500}
-"""Octets of DTLS that a peer may get before it has shown that it hears us, besides what it earns. A check proves that its sender knows
-the password, not that its source address is its own: that is proven by the end of the handshake, which signs our random octets. As
-server we answer, so a datagram more than what was earned is enough. As client we begin: eight times a ClientHello with a post-quantum
-share, as often as one that is not answered is sent at all. It is the price of an offer, and offers are counted by address."""
-
-HANDSHAKE_CREDIT: Final = 2
-"""Octets of DTLS that each octet of the peer's checks and handshake earns it. With the answers to the checks that is under three."""
-
-SETUP: Final = 60.0
-"""Seconds from the first check to the end of the handshake. A flight that is not answered gives up sooner; a peer that never begins
-its own must not hold a call."""
-
-DtlsRole = Literal["client", "server"]
 
 
 @attrs.frozen(kw_only=True)
@@ -78,9 +65,7 @@ class Session:
     """
 
     __slots__ = (
-        "_admitted_at",
-        "_connect_by",
-        "_inbox",
+        "_carriage",
         "_notes",
         "_outbox",
         "_receiver",
@@ -91,7 +76,6 @@ class Session:
         "config",
         "connected",
         "dropped",
-        "dtls",
         "ended",
         "events",
         "ice",
@@ -109,7 +93,6 @@ class Session:
         room: srtp.Room | None = None,
     ) -> None:
         self.config = config
-        self._admitted_at = now
         self.owner: Any = None  # whatever our owner wants to find again with what comes from here
         self.dropped: Counter[Drop] = Counter()
         self.connected = False
@@ -120,14 +103,14 @@ class Session:
         self._outbox = outbox
         self.events = events
         self._to: Address | None = None  # where ICE says that we send
-        self._connect_by = NEVER
         self._room = room
-        self._inbox: list[bytes] = []  # DTLS application data; nothing reads it until there are data channels
-        self.dtls: dtls.DtlsClient | dtls.DtlsServer | None = None
+        self._notes = Notes(now)
+        self._carriage = Carriage(
+            config.dtls_role, self._association(), outbox=outbox, events=events, notes=self._notes, now=now
+        )
         self._receiver: srtp.SrtpReceiver | None = None
         self._sender: srtp.SrtpSender | None = None
         self._reports: Outbox = []
-        self._notes = Notes(now)
         self.rtp = rtp.RtpSession(
             ssrc=config.ssrc,
             cname=config.cname,
@@ -143,9 +126,18 @@ class Session:
         """The earliest of the layers' deadlines."""
         if self.ended:
             return NEVER
-        handshake = NEVER if self.dtls is None else self.dtls.deadline
         reports = self.rtp.deadline if self.connected else NEVER
-        return min(self.ice.deadline, handshake, reports, self._connect_by)
+        return min(self.ice.deadline, self._carriage.deadline, reports)
+
+    @property
+    def dtls(self) -> Dtls | None:
+        """The DTLS association, from the first check on."""
+        return self._carriage.association
+
+    @property
+    def can_send(self) -> bool:
+        """Whether packets may be sent: once there is a path, and keys for it."""
+        return self._sender is not None and self._to is not None
 
     def receive(self, datagram: bytes, source: Address, now: float) -> bytes | None:
         """Take a datagram from anywhere; the plain RTP packet that it held, if it did."""
@@ -159,20 +151,15 @@ class Session:
             return None
         mark = len(self.events)
         if first <= 3:
-            checks = self.ice.checks
-            self.ice.receive(datagram, source, now)
-            if self.dtls is not None and self.ice.checks > checks:
-                self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
+            check = self.ice.read(datagram, source, now)
+            if check is not None:
+                self.ice.answer(check, self._carriage.take_check(check, len(datagram), now))
+                self._carriage.send(source, now)
         elif 20 <= first <= 63:
-            if self.dtls is None or source not in self.ice.paths:
-                self.dropped[Drop.UNPROVEN_SOURCE] += 1
+            if source in self.ice.paths:
+                self._carriage.receive(datagram, source, now)
             else:
-                self.dtls.allowance += HANDSHAKE_CREDIT * len(datagram)
-                begun, refused = self.dtls.flight, self.dtls.dropped.total()
-                self.dtls.receive(datagram, source, now)
-                heard, answered = self.dtls.dropped.total() == refused, self.dtls.flight > begun
-                self._notes.flights(now, heard=heard, answered=answered, rtt=self.dtls.rtt)
-                self._inbox.clear()
+                self.dropped[Drop.UNPROVEN_SOURCE] += 1
         else:
             self.dropped[Drop.UNKNOWN_FIRST_OCTET] += 1
         if len(self.events) > mark:
@@ -195,6 +182,9 @@ class Session:
         packet = receiver.unprotect(datagram)
         if packet is None:
             return None
+        carried = self._carriage.sped
+        if carried is not None and not carried.is_complete:
+            carried.finish()  # who sends media has keys, and so has all of our handshake
         is_newer = self.rtp.hear(packet, now)
         if is_newer is None:
             return None
@@ -211,10 +201,7 @@ class Session:
             return
         mark = len(self.events)
         self.ice.expire(now)
-        if self.dtls is not None:
-            self.dtls.expire(now)
-        if now >= self._connect_by:
-            self.events.append(Failed(RemoteProtocolError(Misbehaviour.HANDSHAKE_TIMEOUT, f"in {SETUP:.0f} s")))
+        self._carriage.expire(now)
         self._notice(mark, now)
         if self.connected:
             self.rtp.expire(now)
@@ -227,8 +214,7 @@ class Session:
         if self.connected:
             self.rtp.close(now)
             self._send_reports()
-        if self.dtls is not None:
-            self.dtls.close(now)
+        self._carriage.close(now)
         self._end(now)
 
     def abandon(self, now: float) -> None:
@@ -250,6 +236,9 @@ class Session:
         if sender is None or to is None:
             self.dropped[Drop.UNSENT] += 1
             return
+        if not self.connected and not self._carriage.spend(len(packet) + srtp.LONGEST_TAG):
+            self.dropped[Drop.UNSENT] += 1
+            return
         self.rtp.sent(packet, now)  # first, as it may raise
         protected = sender.protect(packet)
         if protected is not None:
@@ -261,6 +250,8 @@ class Session:
         yield "ice", self.ice.dropped
         if self.dtls is not None:
             yield "dtls", self.dtls.dropped
+        if self._carriage.sped is not None:
+            yield "sped", self._carriage.sped.dropped
         if self._receiver is not None:
             yield "srtp", self._receiver.dropped
 
@@ -293,64 +284,62 @@ class Session:
         for event in self.events[mark:]:
             match event:
                 case PathProven(source):
-                    if self.dtls is None:
-                        self._start_dtls(source, now)
+                    self._carriage.start(source, now)
                 case PathSelected(to):
                     if self.dtls is not None:
                         self.dtls.peer = to
+                case dtls.KeysDerived(profile):
+                    if self._carriage.hello_in_checks:
+                        # The client has yet to prove who it is; but its hello came from somebody who knows our password.
+                        self._sender, _ = self._keys(profile)
+                        self._notes.step(Step.KEYS, now)
                 case dtls.Connected():
                     if self.dtls is not None and self.dtls.state is dtls.State.CONNECTED:
-                        self._take_keys(event, now)  # else the same datagram said goodbye as well
+                        self._connect(event.srtp_profile, now)  # else the same datagram said goodbye as well
                 case Failed() | Closed():
                     # Without a word: DTLS has said its own, and to a peer without consent nothing may be sent (RFC 7675, 5.1).
                     self._end(now)
                 case _:
                     pass
 
-    def _start_dtls(self, peer: Address, now: float) -> None:
-        self._notes.step(Step.CHECK, now)
+    def _association(self) -> Callable[..., Dtls]:
+        """What makes the DTLS association, but for what its carriage knows."""
         config = self.config
-        make = dtls.DtlsClient if config.dtls_role == "client" else dtls.DtlsServer
-        self.dtls = make(
+        return functools.partial(
+            dtls.DtlsClient if config.dtls_role == "client" else dtls.DtlsServer,
             certificate=config.certificate,
             fingerprints=config.fingerprints,
             profiles=[profile.number for profile in config.profiles],
             versions=config.dtls_versions,
             groups=config.dtls_groups,
-            first_timeout=self._first_timeout(now),
             entropy=config.entropy,
-            peer=peer,
-            outbox=self._outbox,
-            inbox=self._inbox,
+            inbox=[],
             events=self.events,
-            allowance=HANDSHAKE_GRACE[config.dtls_role],
         )
-        self._connect_by = now + SETUP
-        if isinstance(self.dtls, dtls.DtlsClient):
-            self.dtls.start(now)
-            self._notes.flights(now, heard=False, answered=True)
 
-    def _first_timeout(self, now: float) -> float:
-        """Tell how long the first flight waits for its answer: twice what the client took from our answer to its first check.
-
-        That is at least a round trip; but it may be minutes, as a client need not check at once, so it can only shorten the wait.
-        """
-        return min(max(2 * (now - self._admitted_at), dtls.LEAST_TIMEOUT), dtls.FIRST_TIMEOUT)
-
-    def _take_keys(self, connected: dtls.Connected, now: float) -> None:
-        """Derive the SRTP keys of both directions (RFC 5764, 4.2)."""
-        assert self.dtls is not None
-        profile = srtp.PROFILES[connected.srtp_profile]
-        material = self.dtls.export(srtp.EXTRACTOR, srtp.material_length(profile))
-        client, server = srtp.split(profile, material)
-        ours, theirs = (client, server) if self.config.dtls_role == "client" else (server, client)
-        self._sender = srtp.sender(profile, ours, engine=self.config.engine, room=self._room)
-        self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine, room=self._room)
+    def _connect(self, profile: int, now: float) -> None:
+        """Let media flow both ways."""
+        sender, self._receiver = self._keys(profile)
+        if self._sender is None:  # not anew, if packets were sent already: no index is used twice
+            self._sender = sender
         self.connected = True
         self._notes.step(Step.KEYS, now)
         self._notes.step(Step.CONNECTED, now)
-        self.dtls.allowance = self._connect_by = NEVER
+        self._carriage.connected()
         self.rtp.start(now)
+
+    def _keys(self, number: int) -> tuple[srtp.SrtpSender, srtp.SrtpReceiver]:
+        """Derive the SRTP keys of both directions (RFC 5764, 4.2)."""
+        assert self.dtls is not None
+        profile = srtp.PROFILES[number]
+        material = self.dtls.export(srtp.EXTRACTOR, srtp.material_length(profile))
+        client, server = srtp.split(profile, material)
+        ours, theirs = (client, server) if self.config.dtls_role == "client" else (server, client)
+        engine, room = self.config.engine, self._room
+        return (
+            srtp.sender(profile, ours, engine=engine, room=room),
+            srtp.receiver(profile, theirs, engine=engine, room=room),
+        )
 
     def _send_reports(self) -> None:
         to = self._to

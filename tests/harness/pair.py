@@ -6,11 +6,12 @@ from tests.harness.caller import Caller
 from tests.harness.clockwork import seeded
 from tests.harness.link import Link
 from trioice import dtls, sdp, srtp
+from trioice.carriage import DtlsRole
 from trioice.dtls.groups import CURVES
 from trioice.endpoint import Endpoint, Events, Media
 from trioice.ice import Credentials
 from trioice.sansio import Outbox
-from trioice.session import DtlsRole, Session, SessionConfig
+from trioice.session import Session, SessionConfig
 
 SERVER = ("10.0.1.1", 7000)
 CALLER = ("192.0.2.1", 50000)

@@ -64,7 +64,7 @@ async def test_a_call_whose_packets_went_one_way_has_its_line_at_its_end(
     world = World(nursery, delay=DELAY)
     dialled = await world.dial(await world.transceiver(direct=True, agent=listen))
     with trio.fail_after(3.0):
-        assert await dialled.call.connected()
+        assert await dialled.call.ready()
     await trio.sleep(1)
     assert lines(caplog) == []
     dialled.call.hang_up()
@@ -182,7 +182,7 @@ async def test_an_agent_that_speaks_first_is_heard_as_soon_as_there_are_keys(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     async def agent(call: Call) -> None:
-        assert await call.connected()
+        assert await call.ready()
         call.send(b"hello", 960)
         await listen(call)
 
@@ -204,8 +204,8 @@ async def test_what_is_sent_before_the_keys_is_lost_which_waiting_avoids(
     dialled = await world.dial(await world.transceiver(direct=True, agent=listen))
     dialled.call.send(b"lost", 0)
     with trio.fail_after(3.0):
-        assert await dialled.call.connected()
-        assert await dialled.call.connected()  # any number may wait, at any time
+        assert await dialled.call.ready()
+        assert await dialled.call.ready()  # any number may wait, at any time
     dialled.call.send(b"hello", 960)
     await dialled.hears(1, within=1.0)
     assert dialled.call.media.dropped == {Drop.UNSENT: 1}
@@ -217,7 +217,7 @@ async def test_whoever_waits_for_a_call_that_never_connects_is_told_at_its_end(
     told: list[bool] = []
 
     async def agent(call: Call) -> None:
-        told.append(await call.connected())
+        told.append(await call.ready())
 
     world = World(nursery, loss=1.0)
     dialled = await world.dial(await world.transceiver(direct=True, agent=agent))
@@ -225,4 +225,4 @@ async def test_whoever_waits_for_a_call_that_never_connects_is_told_at_its_end(
         await dialled.call.ended.wait()
         await trio.testing.wait_all_tasks_blocked()
     assert told == [False]
-    assert not await dialled.call.connected()
+    assert not await dialled.call.ready()

@@ -28,6 +28,8 @@ ALTERNATE_SERVER: Final = 0x8023
 FINGERPRINT: Final = 0x8028
 ICE_CONTROLLED: Final = 0x8029
 ICE_CONTROLLING: Final = 0x802A
+META_DTLS_IN_STUN: Final = 0xC070
+META_DTLS_IN_STUN_ACKNOWLEDGEMENT: Final = 0xC071
 
 COMPREHENSION_OPTIONAL: Final = 0x8000
 """Attributes from this number on may be ignored by an agent that does not know them."""
@@ -49,6 +51,9 @@ LENGTHS: Final[Mapping[int, range]] = {
     FINGERPRINT: range(4, 5),
     ICE_CONTROLLED: range(8, 9),
     ICE_CONTROLLING: range(8, 9),
+    # Of any length: they ride on a check, and a check is not malformed because of what rides on it (trioice/sped.py).
+    META_DTLS_IN_STUN: range(1 << 16),
+    META_DTLS_IN_STUN_ACKNOWLEDGEMENT: range(1 << 16),
 }
 """What we know, and how many octets its value may have: with any other length the whole message is malformed."""
 

@@ -36,7 +36,7 @@ class Call:
 
     __slots__ = (
         "_awake",
-        "_connected",
+        "_ready",
         "_sequence",
         "_ssrc",
         "_stream",
@@ -85,7 +85,7 @@ class Call:
         self.why = ""
         self.unread = 0
         self.media = session
-        self._connected = trio.Event()  # or ended
+        self._ready = trio.Event()  # or ended
         self._verbs = verbs
         self._ssrc = session.config.ssrc
         self._stream: Stream | None = None
@@ -93,12 +93,13 @@ class Call:
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
 
-    async def connected(self) -> bool:
+    async def ready(self) -> bool:
         """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
 
-        What is sent when this returns True leaves at once.
+        What is sent when this returns True leaves at once. It may come before the client has shown its certificate, where the handshake
+        came inside its checks; a few seconds of speech may be sent until it has.
         """
-        await self._connected.wait()
+        await self._ready.wait()
         return not self.ended.is_set()
 
     def send(self, payload: bytes, timestamp: int, marker: bool = False) -> None:
@@ -148,10 +149,9 @@ class Call:
         """Counters of the call as plain data, times in seconds."""
         return {"call": self.id, "connected": self.media.connected, **self.media.stats(trio.current_time())}
 
-    def connect(self, agreed: str) -> None:
+    def begin(self) -> None:
         """Note that packets can be sent (for the transceiver)."""
-        self.agreed = agreed
-        self._connected.set()
+        self._ready.set()
 
     def deliver(self, packets: list[bytes]) -> None:
         """Give the caller's packets of one burst to the agent's task (for the transceiver)."""
@@ -168,7 +168,7 @@ class Call:
         """Note that the call has ended (for the transceiver)."""
         self.why = why
         self.ended.set()
-        self._connected.set()
+        self._ready.set()
         if self._stream is not None:
             self._stream.close()
         if self._awake is not None:

@@ -300,10 +300,14 @@ class Transceiver:
             if call is None:
                 continue
             match event:
+                case dtls.KeysDerived():
+                    if session.can_send:
+                        call.begin()
                 case dtls.Connected():
                     version, group = dtls.VERSION_NAMES[event.version], dtls.GROUP_NAMES[event.group]
                     profile = srtp.PROFILES[event.srtp_profile].name
-                    call.connect(f"dtls={version} group={group} srtp={profile}")
+                    call.agreed = f"dtls={version} group={group} srtp={profile}"
+                    call.begin()
                 case rtp.MediaBegan():
                     self._tell_set_up(call)
                 case Broke(error):

@@ -39,7 +39,7 @@ DTLS_IN_STUN: Final = 0xC070
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """A way to set a call up. `transceiver` and `caller` are options of theirs."""
+    """A way to set a call up. `transceiver` and `caller` are options of `World.transceiver` and `World.dial`."""
 
     name: str
     text: str

@@ -94,7 +94,7 @@ def run(case: Case) -> SetUp:
     sent: list[Sent] = []
 
     async def speak(call: Call) -> None:
-        if await call.connected():
+        if await call.ready():
             call.send(b"hello", 960)
         await call.ended.wait()
 

@@ -1,5 +1,7 @@
 """A caller and an endpoint over a link: a call without trio, for whoever wants to stand between the two."""
 
+from collections.abc import Sequence
+
 from tests.harness.caller import Caller
 from tests.harness.clockwork import seeded
 from tests.harness.link import Link
@@ -19,11 +21,18 @@ REPRODUCIBLE = tuple(group for group in dtls.GROUPS if group in CURVES)
 CERTIFICATES = [dtls.Certificate.generate(seeded(number)) for number in range(2)]
 
 
-def config(caller: Caller, number: int = 1, role: DtlsRole = "client", engine: srtp.Engine = "auto") -> SessionConfig:
+def config(
+    caller: Caller,
+    number: int = 1,
+    role: DtlsRole = "client",
+    engine: srtp.Engine = "auto",
+    versions: Sequence[int] = dtls.VERSIONS,
+) -> SessionConfig:
     """What a transceiver would make of the caller's offer, with the same randomness each time."""
     return SessionConfig(
         credentials=Credentials(f"server{number}", "serverPasswordOf22AndMore", caller.ufrag),
         dtls_role=role,
+        dtls_versions=versions,
         dtls_groups=REPRODUCIBLE,
         certificate=CERTIFICATES[0],
         fingerprints=[caller.certificate.fingerprint()],
@@ -55,13 +64,21 @@ class Pair:
 
         self.link.carries = carries
 
-    def dial(self, number: int = 1, role: DtlsRole = "client", engine: srtp.Engine = "auto") -> tuple[Caller, Session]:
+    def dial(
+        self,
+        number: int = 1,
+        role: DtlsRole = "client",
+        engine: srtp.Engine = "auto",
+        *,
+        sped: bool = False,
+        versions: Sequence[int] = dtls.VERSIONS,
+    ) -> tuple[Caller, Session]:
         """Admit a session for a new caller, who begins to check."""
         outbox: Outbox = []
         setup = "active" if role == "client" else "passive"
-        caller = Caller(entropy=seeded(100 + number), outbox=outbox, certificate=CERTIFICATES[1])
+        caller = Caller(entropy=seeded(100 + number), outbox=outbox, certificate=CERTIFICATES[1], sped=sped)
         offer = sdp.Offer.read(caller.offer())
-        session = self.endpoint.admit(config(caller, number, role, engine), self.link.now)
+        session = self.endpoint.admit(config(caller, number, role, engine, versions), self.link.now)
         answer = sdp.answer(
             offer,
             ufrag=session.config.credentials.ufrag,
@@ -90,10 +107,10 @@ class Pair:
         return answers
 
 
-def connected(number: int = 1, role: DtlsRole = "client") -> tuple[Pair, Caller, Session]:
+def connected(number: int = 1, role: DtlsRole = "client", *, sped: bool = False) -> tuple[Pair, Caller, Session]:
     """A call that has been up for a second."""
     pair = Pair()
-    caller, session = pair.dial(number, role)
+    caller, session = pair.dial(number, role, sped=sped)
     pair.run(2.0)
     assert session.connected
     pair.media.clear()

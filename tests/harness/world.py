@@ -145,6 +145,8 @@ class World:
         address: tuple[str, int] | None = None,
         setup: str = "actpass",
         profiles: tuple[srtp.Profile, ...] = tuple(srtp.PROFILES.values()),
+        sped: bool = False,
+        options: str | None = None,
     ) -> Dialled:
         """Make an offer, take the answer, and start to check."""
         self._callers += 1
@@ -155,6 +157,8 @@ class World:
             setup=setup,
             profiles=profiles,
             certificate=CERTIFICATES[1],
+            sped=sped,
+            options=options,
         )
         call = running.transceiver.answer(caller.offer())
         caller.answered(call.answer, trio.current_time())

@@ -457,6 +457,20 @@ def test_a_check_that_came_before_brings_no_dtls_but_its_answer_still_says_that_
     assert play.carries() == [(ACK, crc(hello(0), hello(1))), first]
 
 
+def test_a_check_that_came_before_brings_no_dtls_even_where_its_piece_is_forgotten() -> None:
+    play = Play()
+    play.receives(seen := play.check((ACK, b""), (DATA, hello(0))))
+    play.announces(PathProven(PEER))
+    play.announces(PathSelected(PEER))
+    play.carries()
+    junk = [datagram(number) for number in range(ACKNOWLEDGED)]
+    for piece in junk:
+        play.receives(play.check((DATA, piece)))
+        play.carries()
+    play.receives(seen)
+    assert play.carries() == [(ACK, crc(*junk))]
+
+
 # A whole call
 
 

@@ -12,7 +12,7 @@ FORBIDDEN = {"trio", "socket", "time", "random", "os", "logging", "asyncio", "th
 
 # Each line may import from those above it, and from its own.
 LAYERS = [
-    ["errors", "sansio", "sequence", "agenda", "wire", "metrics", "relay.token", "relay.encapsulation"],
+    ["errors", "sansio", "sequence", "agenda", "wire", "timeline", "metrics", "relay.token", "relay.encapsulation"],
     ["stun", "dtls", "srtp", "rtp", "audio"],
     ["ice", "sdp", "sped"],
     ["carriage"],

@@ -203,7 +203,8 @@ def test_12_whose_address_was_forged_gets_less_than_three_times_what_the_forger_
 
 def test_a_hello_that_came_in_checks_is_told_from_one_that_an_address_alone_vouches_for() -> None:
     _, honest, _ = begun()
-    assert honest.hello_in_checks
+    assert honest._carriage.hello_in_checks
+    assert honest.can_send
     recorded, _, _ = begun()
     pieces = [piece for item in recorded.recorded if item[0] == 0 and (piece := _piece(item))]
     pair = Pair()
@@ -215,4 +216,5 @@ def test_a_hello_that_came_in_checks_is_told_from_one_that_an_address_alone_vouc
         pair.inject(check((DATA, piece)), HERE)
     assert session.dtls is not None
     assert session.dtls.state is dtls.State.WAIT_CERTIFICATE
-    assert not session.hello_in_checks
+    assert not session._carriage.hello_in_checks
+    assert not session.can_send

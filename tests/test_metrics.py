@@ -1,6 +1,10 @@
 """The Prometheus text format: families together, labels escaped, numbers readable."""
 
-from trioice.metrics import Sample, exposition
+from collections.abc import Sequence
+
+import pytest
+
+from trioice.metrics import Histogram, Sample, exposition
 
 
 def test_samples_of_a_name_stand_together_under_one_head() -> None:
@@ -27,3 +31,39 @@ def test_help_and_labels_are_escaped() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert exposition([]) == ""
+
+
+def test_a_histogram_counts_each_value_in_its_bucket_and_in_those_above() -> None:
+    histogram = Histogram("took_seconds", "What it took.", (0.1, 0.25, 1.0))
+    for value in (0.05, 0.1, 0.2, 1.0, 7.0):
+        histogram.observe(value, step="keys")
+    histogram.observe(0.5, step="answer")
+    assert exposition(histogram.samples()) == (
+        "# HELP took_seconds What it took.\n"
+        "# TYPE took_seconds histogram\n"
+        'took_seconds_bucket{step="keys",le="0.1"} 2\n'
+        'took_seconds_bucket{step="keys",le="0.25"} 3\n'
+        'took_seconds_bucket{step="keys",le="1"} 4\n'
+        'took_seconds_bucket{step="keys",le="+Inf"} 5\n'
+        'took_seconds_sum{step="keys"} 8.35\n'
+        'took_seconds_count{step="keys"} 5\n'
+        'took_seconds_bucket{step="answer",le="0.1"} 0\n'
+        'took_seconds_bucket{step="answer",le="0.25"} 0\n'
+        'took_seconds_bucket{step="answer",le="1"} 1\n'
+        'took_seconds_bucket{step="answer",le="+Inf"} 1\n'
+        'took_seconds_sum{step="answer"} 0.5\n'
+        'took_seconds_count{step="answer"} 1\n'
+    )
+
+
+@pytest.mark.parametrize("bounds", [(), (1.0,)])
+def test_a_histogram_that_saw_nothing_tells_nothing(bounds: Sequence[float]) -> None:
+    assert list(Histogram("took_seconds", "What it took.", bounds).samples()) == []
+
+
+def test_a_value_without_labels_is_counted() -> None:
+    histogram = Histogram("size", "How large.", (1.0,))
+    histogram.observe(1.5)
+    assert 'size_bucket{le="1"} 0\nsize_bucket{le="+Inf"} 1\nsize_sum 1.5\nsize_count 1\n' in exposition(
+        histogram.samples()
+    )

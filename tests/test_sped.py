@@ -364,7 +364,7 @@ def test_the_hello_of_chromium_comes_in_two_checks_and_our_flight_in_the_second_
     assert rest[0] == 22
     play.announces(dtls.KeysDerived)
     play.silent()
-    assert play.session.hello_in_checks
+    assert play.session._carriage.hello_in_checks
 
 
 def test_the_pieces_of_a_hello_may_come_in_any_order_and_twice() -> None:
@@ -379,7 +379,7 @@ def test_the_pieces_of_a_hello_may_come_in_any_order_and_twice() -> None:
     play.receives(play.check((ACK, b""), (DATA, hello(0))))
     assert play.carries() == [(ACK, crc(hello(1), hello(0)))]
     play.receives(hello(1))
-    assert play.session.hello_in_checks
+    assert play.session._carriage.hello_in_checks
 
 
 def test_a_piece_that_came_by_itself_is_acknowledged_but_the_hello_was_not_all_in_checks() -> None:
@@ -389,7 +389,7 @@ def test_a_piece_that_came_by_itself_is_acknowledged_but_the_hello_was_not_all_i
     play.sends()
     play.sends()
     play.announces(dtls.KeysDerived)
-    assert not play.session.hello_in_checks
+    assert not play.session._carriage.hello_in_checks
     play.now += 2 * PAUSE
     play.receives(play.check((ACK, b"")))
     (_, acknowledged), (_, repeated) = play.carries()
@@ -429,7 +429,7 @@ def test_a_peer_whose_first_check_has_neither_attribute_never_sees_one() -> None
     assert play.proves() == []
     play.receives(play.check((ACK, b""), (DATA, hello(0))))
     assert play.carries() == []
-    assert not play.session.hello_in_checks
+    assert not play.session._carriage.hello_in_checks
     play.receives(hello(0))
     play.receives(hello(1))
     assert len(play.sends()) > MTU
@@ -488,30 +488,32 @@ def test_a_call_comes_up_and_the_attributes_cease(role: DtlsRole) -> None:
     assert session.stats(pair.link.now)["dtls"] == "1.3"
 
 
-@pytest.mark.parametrize(("role", "versions", "sped", "ours", "theirs"), [
-    ("client", (0xFEFC, 0xFEFD), False, 1.0, 1.5),
-    ("server", (0xFEFC, 0xFEFD), False, 2.0, 1.5),
-    ("server", (0xFEFC, 0xFEFD), True, 1.0, 0.5),
-    ("client", (0xFEFC, 0xFEFD), True, 1.0, 1.5),
-    ("client", (0xFEFD,), False, 2.0, 1.5),
-    ("server", (0xFEFD,), False, 2.0, 2.5),
-    ("server", (0xFEFD,), True, 1.0, 1.5),
+@pytest.mark.parametrize(("role", "versions", "sped", "speaks", "ours", "theirs"), [
+    ("client", (0xFEFC, 0xFEFD), False, 1.0, 1.0, 1.5),
+    ("server", (0xFEFC, 0xFEFD), False, 2.0, 2.0, 1.5),
+    ("server", (0xFEFC, 0xFEFD), True, 0.0, 1.0, 0.5),
+    ("client", (0xFEFC, 0xFEFD), True, 1.0, 1.0, 1.5),
+    ("client", (0xFEFD,), False, 2.0, 2.0, 1.5),
+    ("server", (0xFEFD,), False, 2.0, 2.0, 2.5),
+    ("server", (0xFEFD,), True, 1.0, 1.0, 1.5),
 ])  # fmt: skip
-def test_round_trips_from_the_first_check_that_came_to_the_keys_of_each_side(
-    role: DtlsRole, versions: tuple[int, ...], sped: bool, ours: float, theirs: float
+def test_round_trips_from_the_first_check_that_came_until_we_may_speak_and_until_each_side_is_connected(
+    role: DtlsRole, versions: tuple[int, ...], sped: bool, speaks: float, ours: float, theirs: float
 ) -> None:
     pair = Pair(delay=0.05)
     caller, session = pair.dial(role=role, sped=sped, versions=versions)
-    connected_at: list[float] = []
+    steps: dict[str, float] = {}
 
     def done() -> bool:
-        if session.connected and not connected_at:
-            connected_at.append(pair.link.now)
-        return bool(connected_at) and caller.connected_at < NEVER
+        for name, is_reached in (("speaks", session.can_send), ("ours", session.connected)):
+            if is_reached:
+                steps.setdefault(name, pair.link.now)
+        return session.connected and caller.connected_at < NEVER
 
     assert pair.link.run_until(5.0, done)
-    assert connected_at[0] - 0.05 == pytest.approx(ours * 0.1, abs=0.003)
-    assert caller.connected_at - 0.05 == pytest.approx(theirs * 0.1, abs=0.003)
+    steps["theirs"] = caller.connected_at
+    round_trips = {name: (time - 0.05) / 0.1 for name, time in steps.items()}
+    assert round_trips == pytest.approx({"speaks": speaks, "ours": ours, "theirs": theirs}, abs=0.03)
 
 
 @pytest.mark.parametrize("role", ROLES)

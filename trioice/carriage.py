@@ -11,6 +11,7 @@ from trioice import dtls, sped
 from trioice.errors import Misbehaviour, RemoteProtocolError
 from trioice.ice import Check
 from trioice.sansio import NEVER, Address, Event, Failed, Outbox
+from trioice.timeline import Notes, Step
 
 HANDSHAKE_GRACE: Final = {"client": 12_000, "server": 1500}
 """Octets of DTLS that a peer may get before it has shown that it hears us, besides what it earns. A check proves that its sender knows
@@ -38,10 +39,17 @@ class Carriage:
     `make` makes the association when it is given `peer`, `outbox`, `mtu`, `first_timeout` and `allowance`.
     """
 
-    __slots__ = ("_connect_by", "_events", "_made_at", "_make", "_outbox", "_role", "association", "sped")
+    __slots__ = ("_connect_by", "_events", "_made_at", "_make", "_notes", "_outbox", "_role", "association", "sped")
 
     def __init__(
-        self, role: DtlsRole, make: Callable[..., Dtls], *, outbox: Outbox, events: list[Event], now: float
+        self,
+        role: DtlsRole,
+        make: Callable[..., Dtls],
+        *,
+        outbox: Outbox,
+        events: list[Event],
+        notes: Notes,
+        now: float,
     ) -> None:
         self.association: Dtls | None = None
         self.sped: sped.Sped | None = None  # where the peer speaks it
@@ -49,6 +57,7 @@ class Carriage:
         self._make = make
         self._outbox = outbox
         self._events = events
+        self._notes = notes
         self._made_at = now
         self._connect_by = NEVER
 
@@ -58,12 +67,13 @@ class Carriage:
         if self.association is None:
             return NEVER
         due = self.association.deadline
-        return due if due < self._connect_by else self._connect_by  # asked for with each datagram: `min` is slower
+        return due if due < self._connect_by else self._connect_by  # noqa: FURB136 - asked for with each datagram
 
     def start(self, peer: Address, now: float) -> None:
         """Begin the handshake with a source that a check has proven; does nothing the second time."""
         if self.association is not None:
             return
+        self._notes.step(Step.CHECK, now)
         self.association = self._make(
             peer=peer,
             outbox=self._outbox if self.sped is None else self.sped.written,
@@ -74,6 +84,7 @@ class Carriage:
         self._connect_by = now + SETUP
         if isinstance(self.association, dtls.DtlsClient):
             self.association.start(now)
+            self._notes.flights(now, heard=False, answered=True)
 
     def take_check(self, check: Check, length: int, now: float) -> sped.Attributes:
         """Take the DTLS that a check of `length` octets carries; what the answer carries, behind which `send` is to be called."""
@@ -123,6 +134,18 @@ class Carriage:
             self.association.close(now)
             self.send(self.association.peer, now)
 
+    @property
+    def hello_in_checks(self) -> bool:
+        """Whether all DTLS so far came with authenticated checks, and so from somebody who knows our password."""
+        return self.sped is not None and self.sped.hello_in_checks
+
+    def spend(self, octets: int) -> bool:
+        """Tell whether so many octets may go to a peer that has yet to show that it hears us, and count them."""
+        if self.association is None or self.association.allowance < octets:
+            return False
+        self.association.allowance -= octets
+        return True
+
     def connected(self) -> None:
         """Note that the peer has proven who it is, and so that it hears us."""
         self._connect_by = NEVER
@@ -130,7 +153,10 @@ class Carriage:
             self.association.allowance = NEVER
 
     def _take(self, association: Dtls, datagram: bytes, source: Address, now: float) -> None:
+        begun, refused = association.flight, association.dropped.total()
         association.receive(datagram, source, now)
+        is_heard, is_answered = association.dropped.total() == refused, association.flight > begun
+        self._notes.flights(now, heard=is_heard, answered=is_answered, rtt=association.rtt)
         association.inbox.clear()  # application data: nothing reads it until there are data channels
         if self.sped is not None and association.state is dtls.State.CONNECTED:
             self.sped.establish()

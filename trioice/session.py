@@ -21,6 +21,7 @@ from trioice.carriage import Carriage, Dtls, DtlsRole
 from trioice.errors import LocalProtocolError
 from trioice.ice import Credentials, IceLite, PathProven, PathSelected
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
+from trioice.timeline import Notes, Step, Timeline
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +66,7 @@ class Session:
 
     __slots__ = (
         "_carriage",
+        "_notes",
         "_outbox",
         "_receiver",
         "_reports",
@@ -102,7 +104,10 @@ class Session:
         self.events = events
         self._to: Address | None = None  # where ICE says that we send
         self._room = room
-        self._carriage = Carriage(config.dtls_role, self._association(), outbox=outbox, events=events, now=now)
+        self._notes = Notes(now)
+        self._carriage = Carriage(
+            config.dtls_role, self._association(), outbox=outbox, events=events, notes=self._notes, now=now
+        )
         self._receiver: srtp.SrtpReceiver | None = None
         self._sender: srtp.SrtpSender | None = None
         self._reports: Outbox = []
@@ -130,10 +135,9 @@ class Session:
         return self._carriage.association
 
     @property
-    def hello_in_checks(self) -> bool:
-        """Whether all DTLS so far came with authenticated checks, and so from somebody who knows our password."""
-        carried = self._carriage.sped
-        return carried is not None and carried.hello_in_checks
+    def can_send(self) -> bool:
+        """Whether packets may be sent: once there is a path, and keys for it."""
+        return self._sender is not None and self._to is not None
 
     def receive(self, datagram: bytes, source: Address, now: float) -> bytes | None:
         """Take a datagram from anywhere; the plain RTP packet that it held, if it did."""
@@ -232,6 +236,9 @@ class Session:
         if sender is None or to is None:
             self.dropped[Drop.UNSENT] += 1
             return
+        if not self.connected and not self._carriage.spend(len(packet) + srtp.LONGEST_TAG):
+            self.dropped[Drop.UNSENT] += 1
+            return
         self.rtp.sent(packet, now)  # first, as it may raise
         protected = sender.protect(packet)
         if protected is not None:
@@ -248,9 +255,18 @@ class Session:
         if self._receiver is not None:
             yield "srtp", self._receiver.dropped
 
+    def answered(self, now: float) -> None:
+        """Note that the answer to the offer leaves (for the timeline)."""
+        self._notes.step(Step.ANSWER, now)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The steps of the set-up so far. The offer is taken to have come when the session was made."""
+        return self._notes.timeline(self.rtp.first_heard, self.rtp.first_sent)
+
     def stats(self, now: float) -> dict[str, object]:
         """Counters of the session as plain data, times in seconds."""
-        stats = attrs.asdict(self.rtp.stats(now))
+        stats = attrs.asdict(self.rtp.stats(now)) | {"set_up": self.timeline.plain()}
         if self.dtls is not None and self.connected:
             stats |= {
                 "dtls": dtls.VERSION_NAMES[self.dtls.version],
@@ -272,9 +288,14 @@ class Session:
                 case PathSelected(to):
                     if self.dtls is not None:
                         self.dtls.peer = to
+                case dtls.KeysDerived(profile):
+                    if self._carriage.hello_in_checks:
+                        # The client has yet to prove who it is; but its hello came from somebody who knows our password.
+                        self._sender, _ = self._keys(profile)
+                        self._notes.step(Step.KEYS, now)
                 case dtls.Connected():
                     if self.dtls is not None and self.dtls.state is dtls.State.CONNECTED:
-                        self._take_keys(event.srtp_profile, now)  # else the same datagram said goodbye as well
+                        self._connect(event.srtp_profile, now)  # else the same datagram said goodbye as well
                 case Failed() | Closed():
                     # Without a word: DTLS has said its own, and to a peer without consent nothing may be sent (RFC 7675, 5.1).
                     self._end(now)
@@ -296,18 +317,29 @@ class Session:
             events=self.events,
         )
 
-    def _take_keys(self, profile_number: int, now: float) -> None:
+    def _connect(self, profile: int, now: float) -> None:
+        """Let media flow both ways."""
+        sender, self._receiver = self._keys(profile)
+        if self._sender is None:  # not anew, if packets were sent already: no index is used twice
+            self._sender = sender
+        self.connected = True
+        self._notes.step(Step.KEYS, now)
+        self._notes.step(Step.CONNECTED, now)
+        self._carriage.connected()
+        self.rtp.start(now)
+
+    def _keys(self, number: int) -> tuple[srtp.SrtpSender, srtp.SrtpReceiver]:
         """Derive the SRTP keys of both directions (RFC 5764, 4.2)."""
         assert self.dtls is not None
-        profile = srtp.PROFILES[profile_number]
+        profile = srtp.PROFILES[number]
         material = self.dtls.export(srtp.EXTRACTOR, srtp.material_length(profile))
         client, server = srtp.split(profile, material)
         ours, theirs = (client, server) if self.config.dtls_role == "client" else (server, client)
-        self._sender = srtp.sender(profile, ours, engine=self.config.engine, room=self._room)
-        self._receiver = srtp.receiver(profile, theirs, engine=self.config.engine, room=self._room)
-        self.connected = True
-        self._carriage.connected()
-        self.rtp.start(now)
+        engine, room = self.config.engine, self._room
+        return (
+            srtp.sender(profile, ours, engine=engine, room=room),
+            srtp.receiver(profile, theirs, engine=engine, room=room),
+        )
 
     def _send_reports(self) -> None:
         to = self._to

@@ -69,9 +69,9 @@ class Pair:
         number: int = 1,
         role: DtlsRole = "client",
         engine: srtp.Engine = "auto",
+        versions: Sequence[int] = dtls.VERSIONS,
         *,
         sped: bool = False,
-        versions: Sequence[int] = dtls.VERSIONS,
     ) -> tuple[Caller, Session]:
         """Admit a session for a new caller, who begins to check."""
         outbox: Outbox = []

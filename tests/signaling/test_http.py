@@ -64,6 +64,15 @@ async def test_a_delete_hangs_up_200(client: httpx.AsyncClient, transceiver: Sta
     assert (await client.delete(location)).status_code == 404
 
 
+async def test_a_call_tells_its_counters_200(client: httpx.AsyncClient, transceiver: StandIn) -> None:
+    location = (await created(client)).headers["location"]
+    response = await client.get(location)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert response.json() == transceiver.made[0].stats()
+    transceiver.made[0].hang_up()
+    assert (await client.get(location)).status_code == 404
+
+
 async def test_openai_hangs_up_by_post_200(client: httpx.AsyncClient, transceiver: StandIn) -> None:
     location = (await created(client, "/v1/realtime/calls")).headers["location"]
     assert (await client.post(location + "/hangup")).status_code == 200
@@ -185,7 +194,8 @@ async def test_a_restart_fragment_without_credentials_400(client: httpx.AsyncCli
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer", "Basic sesame", "sesame"])
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", path) for path in PATHS] + [("GET", "/metrics"), ("DELETE", "/calls/rtc_1")]
+    ("method", "path"),
+    [("POST", path) for path in PATHS] + [("GET", "/metrics"), ("GET", "/calls/rtc_1"), ("DELETE", "/calls/rtc_1")],
 )
 async def test_without_the_right_token_401(
     transceiver: StandIn, method: str, path: str, authorization: str | None
@@ -228,7 +238,7 @@ async def test_what_is_not_there_404(client: httpx.AsyncClient, method: str, pat
     ("method", "path", "allowed"),
     [
         ("GET", "/calls", "POST, OPTIONS"),
-        ("GET", "/calls/rtc_1", "PATCH, DELETE, OPTIONS"),
+        ("POST", "/calls/rtc_1", "GET, PATCH, DELETE, OPTIONS"),
         ("PUT", "/whip", "POST, OPTIONS"),
         ("GET", "/whip/rtc_1", "PATCH, DELETE, OPTIONS"),
         ("GET", "/v1/realtime/calls", "POST, OPTIONS"),
@@ -388,7 +398,7 @@ async def test_nothing_that_clients_send_is_logged(client: httpx.AsyncClient, ca
         ("/whip", "POST, OPTIONS", ("accept-post", "application/sdp")),
         ("/v1/realtime/calls", "POST, OPTIONS", ("accept-post", "application/sdp, multipart/form-data")),
         ("/whip/rtc_1", "PATCH, DELETE, OPTIONS", ("accept-patch", "application/trickle-ice-sdpfrag")),
-        ("/calls/rtc_1", "PATCH, DELETE, OPTIONS", ("accept-patch", "application/sdp")),
+        ("/calls/rtc_1", "GET, PATCH, DELETE, OPTIONS", ("accept-patch", "application/sdp")),
     ],
 )
 async def test_options_200_tells_methods_and_media_types_without_a_token(

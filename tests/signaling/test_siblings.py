@@ -14,7 +14,7 @@ from trio.testing import MockClock, memory_stream_pair
 
 from tests.signaling.stand_in import OFFER, Body, StandIn, StandInCall, client_of
 from tests.signaling.test_http import FRAGMENT, RESTART, SDP
-from trioice.metrics import Sample
+from trioice.metrics import Histogram, Sample
 from trioice.signaling.http import application, observability
 from trioice.signaling.limits import OfferRate
 from trioice.signaling.siblings import FIGURES, Siblings
@@ -77,6 +77,7 @@ async def family(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Family]
 async def test_a_request_at_the_wrong_worker_is_answered_by_the_owner(family: Family) -> None:
     wrong = family.clients[1]
     location, call = await family.call()
+    assert (await wrong.get(location)).json() == call.stats()
     restarted = await wrong.patch(location, content=OFFER, headers=SDP)
     assert (restarted.status_code, restarted.headers["etag"]) == (200, f'"{call.id}-1"')
     assert restarted.text == call.answer
@@ -220,6 +221,23 @@ async def test_figures_are_every_worker_s_and_one_that_is_dead_is_left_out_and_c
     assert 'trioice_http_responses_total{status="201",worker="0"} 1' in text
     assert 'trioice_silent_workers_total{worker="1"} 1' in text
     assert 'worker="2"' not in text
+
+
+async def test_a_histogram_is_told_whole_by_every_worker(tmp_path: Path, nursery: trio.Nursery) -> None:
+    apps = []
+    for number in range(2):
+        histogram = Histogram("took_seconds", "What it took.", (1.0,))
+        histogram.observe(number + 0.5, step="keys")
+        siblings = Siblings(str(tmp_path), number, 2)
+        apps.append(observability(histogram.samples, siblings=siblings))
+        await nursery.start(siblings.serve)
+    text = (await client_of(apps[0]).get("/metrics")).text
+    assert text.count("# TYPE took_seconds histogram\n") == 1
+    for worker, within in enumerate((1, 0)):
+        assert f'took_seconds_bucket{{step="keys",le="1",worker="{worker}"}} {within}\n' in text
+        assert f'took_seconds_bucket{{step="keys",le="+Inf",worker="{worker}"}} 1\n' in text
+        assert f'took_seconds_sum{{step="keys",worker="{worker}"}} {worker + 0.5}\n' in text
+    nursery.cancel_scope.cancel()
 
 
 async def test_one_that_does_not_tell_in_time_is_left_out(

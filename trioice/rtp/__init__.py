@@ -16,13 +16,14 @@ from trioice.rtp.rtcp import (
     decode,
     encode,
 )
-from trioice.rtp.session import Drop, RtpSession, RtpStats, SourceLeft
+from trioice.rtp.session import Drop, MediaBegan, RtpSession, RtpStats, SourceLeft
 from trioice.rtp.transport_feedback import TransportFeedback
 
 __all__ = [
     "Drop",
     "GenericNack",
     "Goodbye",
+    "MediaBegan",
     "Packet",
     "PictureLossIndication",
     "ReceiverReport",

@@ -66,6 +66,11 @@ class SourceLeft(Event):
     ssrc: int
 
 
+@attrs.frozen
+class MediaBegan(Event):
+    """Packets have gone both ways: the peer was heard, and something was sent to it. Announced once."""
+
+
 @attrs.frozen(kw_only=True)
 class RtpStats:
     """Counters since the start. Times are seconds; octets are of payload; `remote_` is what the peer last reported of ours."""
@@ -116,6 +121,8 @@ class RtpSession:
         "_ssrc",
         "_timestamp",
         "dropped",
+        "first_heard",
+        "first_sent",
         "peer",
         "report_at",
     )
@@ -135,6 +142,8 @@ class RtpSession:
         self.peer = peer
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
+        self.first_heard: float | None = None  # when the first packet came, and when our first went out
+        self.first_sent: float | None = None
         self._ssrc, self._clock_rate, self._epoch, self._entropy = ssrc, clock_rate, epoch, entropy
         self._description = SourceDescription(((ssrc, ((CNAME, cname.encode()),)),))
         self._outbox, self._events = outbox, events
@@ -188,7 +197,9 @@ class RtpSession:
                 self.dropped[Drop.TOO_MANY_SOURCES] += 1
                 return None
             reception = self._sources[ssrc] = Reception(self._clock_rate, sequence, timestamp, now)
-            self.start(now)
+            if self.first_heard is None:
+                self.first_heard = now
+                self._begin(now)
         self._hearing, self._current = ssrc, reception
         return reception
 
@@ -204,10 +215,17 @@ class RtpSession:
         if self._closed:
             return
         if self._packets == 0:
-            self.start(now)
+            self.first_sent = now
+            self._begin(now)
         self._packets += 1
         self._octets += octets
         self._timestamp, self._sent_at = timestamp, now
+
+    def _begin(self, now: float) -> None:
+        """Note the first packet of a direction."""
+        self.start(now)
+        if self.first_heard is not None and self.first_sent is not None:
+            self._events.append(MediaBegan())
 
     def expire(self, now: float) -> None:
         """Report, if a report is due."""

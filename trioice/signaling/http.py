@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from trioice import sdp
@@ -96,7 +96,7 @@ def _of_one_call(
     """Make the resources whose paths name a call; `owned` may send elsewhere what is asked about others' calls."""
     restart, trickle, hang_up = owned(calls.restart_call), owned(calls.trickle_or_restart), owned(calls.hang_up)
     return {
-        "/calls/{id}": Resource(bearer=bearer, PATCH=restart, DELETE=hang_up),
+        "/calls/{id}": Resource(bearer=bearer, GET=owned(calls.stats), PATCH=restart, DELETE=hang_up),
         "/v1/realtime/calls/{id}/hangup": Resource(bearer=bearer, takes="*/*", POST=hang_up),
         "/whip/{id}": Resource(bearer=bearer, takes=FRAGMENT, PATCH=trickle, DELETE=hang_up),
     }
@@ -155,6 +155,9 @@ class _Calls(Generic[C]):
         self._admit_offer(request)
         answer = self._transceiver.restart(call, await _text(request, SDP))
         return Response(answer, 200, {"ETag": _etag(call)}, SDP)
+
+    async def stats(self, request: Request) -> Response:
+        return JSONResponse(self._find(request).stats())
 
     async def hang_up(self, request: Request) -> Response:
         self._find(request).hang_up()

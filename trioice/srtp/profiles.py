@@ -40,6 +40,9 @@ PROFILES: Final[Mapping[int, Profile]] = MappingProxyType(
 )
 """By number, the cheapest first: that is our order of preference."""
 
+LONGEST_TAG: Final = max(profile.tag_length for profile in PROFILES.values())
+"""Octets that protection adds to a packet at most."""
+
 
 def profile_by_name(name: str) -> Profile | None:
     """Find a profile as a command line names it: whole, in any case."""

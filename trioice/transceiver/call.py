@@ -36,11 +36,13 @@ class Call:
 
     __slots__ = (
         "_awake",
+        "_ready",
         "_sequence",
         "_ssrc",
         "_stream",
         "_verbs",
         "_waiting",
+        "agreed",
         "answer",
         "answers",
         "ended",
@@ -78,16 +80,27 @@ class Call:
         self.origin = origin
         self.etag = etag
         self.payload_type = payload_type
+        self.agreed = "dtls=- group=- srtp=-"  # for logs: what the handshake led to
         self.ended = trio.Event()
         self.why = ""
         self.unread = 0
         self.media = session
+        self._ready = trio.Event()  # or ended
         self._verbs = verbs
         self._ssrc = session.config.ssrc
         self._stream: Stream | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
+
+    async def ready(self) -> bool:
+        """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
+
+        What is sent when this returns True leaves at once. It may come before the client has shown its certificate, where the handshake
+        came inside its checks; a few seconds of speech may be sent until it has.
+        """
+        await self._ready.wait()
+        return not self.ended.is_set()
 
     def send(self, payload: bytes, timestamp: int, marker: bool = False) -> None:
         """Send one RTP payload in the negotiated format; `timestamp` is in units of its clock rate (48 kHz for Opus).
@@ -136,6 +149,10 @@ class Call:
         """Counters of the call as plain data, times in seconds."""
         return {"call": self.id, "connected": self.media.connected, **self.media.stats(trio.current_time())}
 
+    def begin(self) -> None:
+        """Note that packets can be sent (for the transceiver)."""
+        self._ready.set()
+
     def deliver(self, packets: list[bytes]) -> None:
         """Give the caller's packets of one burst to the agent's task (for the transceiver)."""
         if self._waiting is None:
@@ -151,6 +168,7 @@ class Call:
         """Note that the call has ended (for the transceiver)."""
         self.why = why
         self.ended.set()
+        self._ready.set()
         if self._stream is not None:
             self._stream.close()
         if self._awake is not None:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import attrs
 import trio
 
-from trioice import dtls, sdp, srtp
+from trioice import dtls, rtp, sdp, srtp
 from trioice.driver import Driver
 from trioice.endpoint import Broke, Endpoint, Events, Media
 from trioice.errors import LocalProtocolError, TrioiceError
@@ -136,7 +136,8 @@ class Transceiver:
             raise Exhausted(f"all {self.config.calls} calls are taken")
         if owner and self._owners[owner] >= self.config.calls_per_owner:
             raise Crowded(f"this address has {self.config.calls_per_owner} calls already")
-        return self._make_call(sdp.Offer.read(offer), session, owner)
+        now = trio.current_time()
+        return self._make_call(sdp.Offer.read(offer), session, owner, now)
 
     def restart(self, call: Call, offer: str) -> str:
         """Restart a call's ICE with a new offer; the new answer. Raises `sdp.SdpError`, or `LocalProtocolError` after its end."""
@@ -194,7 +195,7 @@ class Transceiver:
         )
         yield from self._pacer.samples()
 
-    def _make_call(self, offer: sdp.Offer, offered: object, owner: str) -> Call:
+    def _make_call(self, offer: sdp.Offer, offered: object, owner: str, now: float) -> Call:
         config, entropy = self.config, self.config.entropy
         setup = offer.answer_setup(config.dtls_role)
         session_config = SessionConfig(
@@ -211,7 +212,7 @@ class Transceiver:
             epoch=self._epoch,
             transport_address=transport_address,
         )
-        session = self.endpoint.admit(session_config, trio.current_time())
+        session = self.endpoint.admit(session_config, now)
         origin = int.from_bytes(entropy(4), "big")
         call = Call(
             self,
@@ -230,6 +231,7 @@ class Transceiver:
         self._driver.flush()  # the driver must learn of the new deadline
         if self._agent is not None and self._nursery is not None:
             self._nursery.start_soon(self._run_agent, call, self._agent)
+        session.answered(trio.current_time())
         logger.info("call %s offered; we are DTLS %s", call.name, session_config.dtls_role)
         return call
 
@@ -298,10 +300,16 @@ class Transceiver:
             if call is None:
                 continue
             match event:
+                case dtls.KeysDerived():
+                    if session.can_send:
+                        call.begin()
                 case dtls.Connected():
                     version, group = dtls.VERSION_NAMES[event.version], dtls.GROUP_NAMES[event.group]
                     profile = srtp.PROFILES[event.srtp_profile].name
-                    logger.info("call %s connected: DTLS %s, %s, %s", call.name, version, group, profile)
+                    call.agreed = f"dtls={version} group={group} srtp={profile}"
+                    call.begin()
+                case rtp.MediaBegan():
+                    self._tell_set_up(call)
                 case Broke(error):
                     logger.error("call %s broke", call.name, exc_info=error)
                 case Failed(error):
@@ -311,6 +319,11 @@ class Transceiver:
                 case _:
                     pass
 
+    def _tell_set_up(self, call: Call) -> None:
+        timeline = call.media.timeline
+        self._totals.set_up(timeline)
+        logger.info("call %s set-up: %s %s", call.name, call.agreed, timeline.line())
+
     def _end(self, call: Call, why: str, reason: str) -> None:
         del self.calls[call.id]
         call.media.owner = None
@@ -318,6 +331,8 @@ class Transceiver:
         if not self._owners[call.owner]:
             del self._owners[call.owner]
         try:
+            if not call.media.timeline.is_complete:  # else it was told when it became so
+                self._tell_set_up(call)
             self._totals.end(call.media, reason, trio.current_time())
         except Exception:  # what broke a session may have broken its counters
             logger.exception("call %s: its counters are lost", call.name)

@@ -2,10 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from trioice.endpoint import Endpoint
-from trioice.metrics import Sample
+from trioice.metrics import Histogram, Sample
 from trioice.session import Session
+from trioice.timeline import COUNTED, Step, Timeline
+
+SECONDS: Final = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
+"""Buckets of the time that a set-up takes: fine where a path across a continent and one across an ocean differ, and up to the time
+after which a call without a check is given up."""
+
+ROUND_TRIPS: Final = (0.5, 1.1, 1.6, 2.1, 2.6, 3.1, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0)
+"""Buckets of round trips: a little above each half that a handshake takes by its nature, then what losses add."""
+
+TIMED: Final = (Step.CHECK, *COUNTED)
+"""The steps that metrics tell the times of."""
 
 
 class Totals:
@@ -14,7 +26,29 @@ class Totals:
     def __init__(self) -> None:
         self.answered = 0
         self.ended: Counter[str] = Counter()  # reason → calls
+        self._seconds = Histogram(
+            "trioice_set_up_seconds",
+            "Seconds from the offer, or from the first check, to each step of a call.",
+            SECONDS,
+        )
+        self._round_trips = Histogram(
+            "trioice_set_up_round_trips",
+            "Round trips of the path from the first check to each step of a call.",
+            ROUND_TRIPS,
+        )
         self._counts: Counter[tuple[str, str, str]] = Counter()  # (metric, label, value) → what ended calls counted
+
+    def set_up(self, timeline: Timeline) -> None:
+        """Count a call's set-up, once: when it is complete, or with the steps that it reached when the call ends before."""
+        for step in TIMED:
+            for since in (Step.OFFER, Step.CHECK):
+                seconds = timeline.after(step, since)
+                if seconds is not None and step is not since:
+                    self._seconds.observe(seconds, step=step.value, since=since.value)
+        for step in COUNTED:
+            round_trips = timeline.round_trips(step)
+            if round_trips is not None:
+                self._round_trips.observe(round_trips, step=step.value)
 
     def end(self, session: Session, reason: str, now: float) -> None:
         """Add up a session that has ended."""
@@ -37,6 +71,8 @@ class Totals:
         for (name, layer, reason), count in sorted(counts.items()):
             labels = {"layer": layer, "reason": reason} if reason else {}
             yield _counter(name, _HELP[name], count, **labels)
+        yield from self._seconds.samples()
+        yield from self._round_trips.samples()
 
 
 _HELP = {

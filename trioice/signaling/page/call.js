@@ -3,12 +3,15 @@
  *
  *   POST   calls       application/sdp, an offer  → 201, the answer, and the call's own address in Location
  *   PATCH  Location    application/sdp, an offer with new ICE credentials → 200, the answer: the same call on a new path
+ *   GET    Location    its counters and the steps of its set-up, as JSON
  *   DELETE Location    the end
  *
  * States: idle → microphone → calling → connecting → connected ⇄ reconnecting → ended. Each change is a "change" event.
  */
 
 const RETRY = 1000; // ms between two attempts to reach a server that does not answer
+const ASKING = 250; // ms between two looks at the server's steps, until there are all, and how often we look
+const ASKED = 40;
 const PATIENCE = 30_000; // ms: a server gives a silent client up after 30 s (RFC 7675, 5.1), so asking longer is in vain
 
 export class Call extends EventTarget {
@@ -17,7 +20,9 @@ export class Call extends EventTarget {
   location = null; // the call's own address, once the server has answered
   reason = ""; // why the call ended
   failed = false; // whether that is bad news
-  times = {}; // ms from `clicked` to: microphone, answer, path, sound
+  times = {}; // ms from `clicked` to: microphone, offer, answer, check, path, sound
+  setUp = null; // the server's own steps, once it has told them: seconds after the offer
+  posted = null; // ms from `clicked` to when the POST left, and to when its answer began to come
 
   #audio;
   #token;
@@ -115,15 +120,22 @@ export class Call extends EventTarget {
     for (const track of this.#microphone.getAudioTracks()) pc.addTrack(track, this.#microphone);
     pc.ontrack = ({ track, receiver }) => this.#listen(track, receiver);
     pc.onconnectionstatechange = () => this.#connectionChanged();
+    pc.oniceconnectionstatechange = () => ["connected", "completed"].includes(pc.iceConnectionState) && this.#mark("check");
     await pc.setLocalDescription();
     // A goodbye by DTLS (close_notify) shows on the transport alone: the connection's own state stays "connected".
     const dtls = pc.getSenders()[0].transport;
     dtls.onstatechange = () => dtls.state === "closed" && this.#end("The server has ended the call.");
     // The offer leaves at once, without our candidates: the server is ICE-lite, it learns where we are from our checks.
+    this.#mark("offer");
     const response = await this.#send("POST", "calls", pc.localDescription.sdp);
     this.location = new URL(response.headers.get("Location"), response.url).href;
     const answer = await response.text();
     this.#mark("answer");
+    // Without the time that the connection to the server took to open, where the browser tells it.
+    const [post] = performance.getEntriesByName(response.url, "resource").slice(-1);
+    this.posted = post?.requestStart
+      ? { left: post.requestStart - this.#clicked, came: post.responseStart - this.#clicked }
+      : { left: this.times.offer, came: this.times.answer };
     return answer;
   }
 
@@ -137,6 +149,19 @@ export class Call extends EventTarget {
         if (!passing || performance.now() > until || this.state === "ended") throw error;
         await new Promise((resolve) => setTimeout(resolve, RETRY));
       }
+    }
+  }
+
+  /** The server's steps are asked for until packets have gone both ways, which is when it has noted all. */
+  async #ask() {
+    for (let asked = 0; asked < ASKED && this.state !== "ended" && !(this.setUp?.rtp_in && this.setUp.rtp_out); asked++) {
+      try {
+        this.setUp = (await (await this.#send("GET", this.location)).json()).set_up ?? null;
+        this.dispatchEvent(new Event("change"));
+      } catch {
+        // It tells no steps, or cannot be reached just now: the call goes on without.
+      }
+      await new Promise((resolve) => setTimeout(resolve, ASKING));
     }
   }
 
@@ -187,6 +212,7 @@ export class Call extends EventTarget {
   #mark(step) {
     if (step in this.times) return; // a restart changes nothing about the beginning
     this.times[step] = performance.now() - this.#clicked;
+    if (step === "path") this.#ask();
     this.dispatchEvent(new Event("change"));
   }
 

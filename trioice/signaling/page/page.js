@@ -7,10 +7,11 @@
  * For the console and for tests, `window.trioice` is the present or last call:
  *   pc         the RTCPeerConnection            location   the call's address at the server
  *   restart()  finds it a new path              hangUp()   ends it
- *   stats()    its figures, as a promise        state, reason, times
+ *   stats()    its figures, as a promise        state, reason, times, setUp
  */
 
 import { Call } from "./call.js";
+import { ladder, roundTrips } from "./ladder.js";
 import { Meter } from "./meter.js";
 
 const REFRESH = 250; // ms between two looks at the figures
@@ -49,7 +50,7 @@ function begin(clicked) {
   refresh(call);
 }
 
-/** What changes at a moment: state, sentence, button, and the steps of the beginning. */
+/** What changes at a moment: state, sentence, button, and the steps of the set-up. */
 function show() {
   const { state, times } = call;
   document.body.dataset.state = state;
@@ -68,10 +69,20 @@ function show() {
     step.querySelector("b").textContent = milliseconds(took);
     before = until ?? before;
   }
+  const rows = ladder(call);
+  $("set-up").hidden = !rows.length;
+  $("ladder").replaceChildren(...rows.map(row));
+  $("round-trips").textContent = roundTrips(call);
   if (state === "ended") {
     meter.stop();
     speaker.srcObject = null;
   }
+}
+
+function row({ at, ours, theirs }) {
+  const row = document.createElement("tr");
+  for (const text of [ours, Math.round(at), theirs]) row.insertCell().textContent = text;
+  return row;
 }
 
 /** What changes all the time: asked for while the call lives, and left standing when it has ended. */

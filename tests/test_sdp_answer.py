@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_sdp_offer import CHROMIUM, FINGERPRINT, NAMES, real
+from tests.test_sdp_offer import CHROMIUM, FINGERPRINT, NAMES, WITH_SPED, real
 from trioice import sdp
 from trioice.errors import LocalProtocolError
 from trioice.sdp.parse import parse
@@ -39,6 +39,12 @@ def swapped(offer: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_offer_has_its_answer(name: str) -> None:
     assert answer(real(name)) == (ANSWERS / f"{name}.sdp").read_bytes().decode()
+
+
+def test_dtls_in_stun_is_answered_by_the_names_that_it_was_offered_by() -> None:
+    plain, sped = answer(CHROMIUM).splitlines(), answer(WITH_SPED).splitlines()
+    changed = [(one, other) for one, other in zip(plain, sped, strict=True) if one != other]
+    assert changed == [("a=ice-options:ice2 trickle", "a=ice-options:ice2 trickle sped googspedv1")]
 
 
 def test_each_candidate_has_a_foundation_and_a_priority_of_its_own_and_the_first_is_preferred() -> None:

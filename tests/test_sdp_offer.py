@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from trioice import sdp
 from trioice.dtls import Fingerprint
+from trioice.sdp.offer import SPED
 
 VECTORS = Path(__file__).parent / "vectors" / "offers"
 NAMES = (
@@ -182,6 +183,38 @@ def test_a_setup_that_leaves_the_choice_gets_what_we_prefer() -> None:
     assert offer.answer_setup() == "active"
     assert offer.answer_setup("active") == "active"
     assert offer.answer_setup("passive") == "passive"
+
+
+# What Chromium 156 offers with the field trial WebRTC-IceHandshakeDtls, in every section.
+WITH_SPED = CHROMIUM.replace("a=ice-options:trickle", "a=ice-options:trickle sped googspedv1")
+
+
+def test_dtls_in_stun_is_offered_by_any_of_its_names_and_all_are_kept_in_their_order() -> None:
+    assert sdp.Offer.read(CHROMIUM).sped == ()
+    assert sdp.Offer.read(WITH_SPED).sped == ("sped", "googspedv1")
+    for options in ("sped", "trickle goog-sped-v1", "googspedv1 trickle", "a-sped goog-sped-v1 sped-b goog-sped-v1"):
+        offer = sdp.Offer.read(CHROMIUM.replace("ice-options:trickle", f"ice-options:{options}"))
+        assert offer.sped == tuple(dict.fromkeys(name for name in options.split() if name in SPED))
+        assert len(offer.sped) == 1
+    for options in ("", "trickle", "SPED", "spedx", "trickle,sped", "sped/1"):
+        assert sdp.Offer.read(CHROMIUM.replace("ice-options:trickle", f"ice-options:{options}")).sped == ()
+
+
+def test_ice_options_of_the_session_hold_beside_those_of_the_section() -> None:
+    session = "a=ice-options:goog-sped-v1\r\na=group:"
+    assert sdp.Offer.read(CHROMIUM.replace("a=group:", session)).sped == ("goog-sped-v1",)
+    assert sdp.Offer.read(WITH_SPED.replace("a=group:", session)).sped == ("sped", "googspedv1", "goog-sped-v1")
+    other = CHROMIUM.replace(AUDIO, "") + AUDIO
+    only_data = other.replace("a=ice-options:trickle", "a=ice-options:sped", 1)
+    assert sdp.Offer.read(only_data).sped == ()  # of a section that we reject
+
+
+def test_with_dtls_in_stun_we_prefer_to_be_passive_and_whoever_runs_us_may_prefer_otherwise() -> None:
+    offer = sdp.Offer.read(WITH_SPED)
+    assert offer.answer_setup() == "passive"
+    assert offer.answer_setup("active") == "active"
+    assert offer.answer_setup("passive") == "passive"
+    assert sdp.Offer.read(WITH_SPED.replace("setup:actpass", "setup:passive")).answer_setup() == "active"
 
 
 def test_the_second_audio_section_is_taken_where_the_first_cannot_be() -> None:

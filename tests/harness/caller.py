@@ -2,16 +2,23 @@
 
 It checks as Chromium does (every 60 ms until answered, then every 2.5 s, nominating from the second check on), runs DTLS in either
 role, and, once connected, sends a numbered payload every 20 ms and keeps what comes back.
+
+With `sped` it speaks DTLS in STUN: the handshake begins before the first answer, and rides on the checks, the second of which follows
+the first at once.
 """
 
 import re
 from collections.abc import Sequence
 
+from tests.harness.piggyback import Piggyback
 from trioice import dtls, rtp, srtp, stun
 from trioice.sansio import NEVER, Address, Closed, Entropy, Event, Failed, Outbox
 
 EAGER, CALM = 0.06, 2.5
 FRAME = 0.02
+AT_ONCE, BRISK = 0.002, 0.9
+"""Seconds between the first two checks with DTLS in STUN, and between those that follow the third answer while the handshake lasts."""
+SPED_MTU = 900
 
 OFFER = """\
 v=0
@@ -23,7 +30,7 @@ m=audio 9 UDP/TLS/RTP/SAVPF 111
 c=IN IP4 0.0.0.0
 a=ice-ufrag:{ufrag}
 a=ice-pwd:{pwd}
-a=ice-options:trickle
+a=ice-options:{options}
 a=fingerprint:{fingerprint}
 a=setup:{setup}
 a=mid:0
@@ -46,6 +53,10 @@ class Caller:
         profiles: Sequence[srtp.Profile] = tuple(srtp.PROFILES.values()),
         certificate: dtls.Certificate | None = None,
         talks: bool = True,
+        sped: bool = False,
+        options: str | None = None,
+        groups: Sequence[int] = tuple(dtls.GROUPS),
+        versions: Sequence[int] = dtls.VERSIONS,
     ) -> None:
         self.outbox = outbox
         self.events: list[Event] = []
@@ -58,6 +69,14 @@ class Caller:
         self.ssrc = int.from_bytes(entropy(4), "big")
         self.rtp = rtp.RtpSession(ssrc=self.ssrc, cname="caller", epoch=0.0, entropy=entropy, outbox=[], events=[])
         self.talks = talks
+        self.piggyback = Piggyback() if sped else None
+        self._options = options or ("trickle sped googspedv1" if sped else "trickle")
+        self._groups = groups
+        self._versions = versions
+        self._written: Outbox = []  # by DTLS, where it does not write into the outbox itself
+        self._checked_at: dict[bytes, float] = {}
+        self._rtt = 0.05
+        self._again_at = NEVER  # when what is pending leaves again by itself
         self._entropy = entropy
         self._setup = setup
         self._profiles = profiles
@@ -65,6 +84,7 @@ class Caller:
         self._to: Address = None
         self._server = ("", "")  # its ufrag and pwd
         self._answered = False
+        self._checks = self._answers = 0
         self._check_at = NEVER
         self._speak_at = NEVER
         self._pending: set[bytes] = set()
@@ -84,6 +104,7 @@ class Caller:
             pwd="callerPasswordOf22AndMore",
             fingerprint=self.certificate.fingerprint(),
             setup=self._setup,
+            options=self._options,
         ).replace("\n", "\r\n")
 
     def answered(self, answer: str, now: float, to: Address = None) -> None:
@@ -109,15 +130,21 @@ class Caller:
                 fingerprints=[fingerprint],
                 profiles=[profile.number for profile in self._profiles],
                 entropy=self._entropy,
+                versions=self._versions,
+                groups=self._groups,
                 peer=self._to,
-                outbox=self.outbox,
+                outbox=self.outbox if self.piggyback is None else self._written,
+                mtu=1200 if self.piggyback is None else SPED_MTU,
                 inbox=[],
                 events=self.events,
             )
+            if self.piggyback is not None and isinstance(self.dtls, dtls.DtlsClient):
+                self.dtls.start(now)
+                self._capture()
 
     @property
     def deadline(self) -> float:
-        return min(self._check_at, self._speak_at, self.dtls.deadline if self.dtls else NEVER)
+        return min(self._check_at, self._speak_at, self._again_at, self.dtls.deadline if self.dtls else NEVER)
 
     def receive(self, datagram: bytes, source: Address, now: float) -> None:
         if self.over or not datagram or self.dtls is None:
@@ -125,6 +152,8 @@ class Caller:
         if datagram[0] <= 3:
             self._checked(datagram, now)
         elif datagram[0] <= 63:
+            if self.piggyback is not None:
+                self.piggyback.hears(datagram)
             self.dtls.receive(datagram, source, now)
             self._notice(now)
         elif self._keys is not None and rtp.is_rtcp(datagram):
@@ -142,7 +171,9 @@ class Caller:
     def expire(self, now: float) -> None:
         if self._check_at <= now:
             self.check(now)
-            self._check_at = now + (CALM if self._answered else EAGER)
+            self._check_at = now + self._pace()
+        if self._again_at <= now:
+            self._repeat(now)
         if self._speak_at <= now:
             self._speak_at += FRAME
             self.speak(now)
@@ -151,9 +182,18 @@ class Caller:
             self._notice(now)
 
     def close(self, now: float) -> None:
-        self._check_at = self._speak_at = NEVER
+        self._check_at = self._speak_at = self._again_at = NEVER
         if self.dtls is not None:
             self.dtls.close(now)
+            self._capture()
+
+    def _pace(self) -> float:
+        if self.piggyback is None or self._keys is not None:
+            return CALM if self._answered else EAGER
+        self._checks += 1
+        if self._checks == 1:
+            return AT_ONCE
+        return EAGER if self._answers < 3 else BRISK
 
     def check(self, now: float) -> None:
         """Send a check now."""
@@ -166,6 +206,9 @@ class Caller:
         ]
         if self._answered:
             attributes.append((stun.USE_CANDIDATE, b""))
+        if self.piggyback is not None:
+            self._checked_at[transaction_id] = now
+            attributes += self.piggyback.attributes(sum(4 + (len(value) + 3 & ~3) for _, value in attributes))
         self.outbox.append(
             (stun.encode(stun.BINDING_REQUEST, transaction_id, attributes, key=self._server[1].encode()), self._to)
         )
@@ -198,13 +241,44 @@ class Caller:
         self._pending.discard(message.transaction_id)
         if message.kind != stun.BINDING_SUCCESS:
             return
+        self._answers += 1
+        if self.piggyback is not None:
+            self._rides(message, now)
         if not self._answered:
             self._answered = True
             self._check_at = now + EAGER  # to nominate
-            if isinstance(self.dtls, dtls.DtlsClient) and self._keys is None:
+            if self.piggyback is not None:
+                self._repeat(now)
+            elif isinstance(self.dtls, dtls.DtlsClient) and self._keys is None:
                 self.dtls.start(now)
 
+    def _rides(self, answer: stun.Message, now: float) -> None:
+        """Take the DTLS that an answer carries."""
+        assert self.piggyback is not None
+        assert self.dtls is not None
+        self._rtt = max(now - self._checked_at.pop(answer.transaction_id), 0.001)
+        datagram = self.piggyback.takes(answer)
+        if datagram:
+            self.dtls.receive(datagram, self._to, now)
+        self._notice(now)
+
+    def _repeat(self, now: float) -> None:
+        """Send what is pending by itself, now that we may, and again while it is."""
+        assert self.piggyback is not None
+        self.outbox += [(datagram, self._to) for datagram in self.piggyback.pending if not self.piggyback.is_over]
+        again = self.piggyback.pending and not self.piggyback.is_over and not self.over
+        self._again_at = now + max(0.05, 2 * self._rtt) if again else NEVER
+
+    def _capture(self) -> None:
+        """See where what DTLS wrote goes: into the next checks, and by itself as well where a check has been answered."""
+        if self.piggyback is not None and self._written:
+            self.piggyback.captures([datagram for datagram, _ in self._written])
+            if self._answered:
+                self.outbox += self._written
+            self._written.clear()
+
     def _notice(self, now: float) -> None:
+        self._capture()
         for event in self.events:
             if isinstance(event, dtls.Connected):
                 profile = srtp.PROFILES[event.srtp_profile]
@@ -213,10 +287,12 @@ class Caller:
                 ours, theirs = (client, server) if isinstance(self.dtls, dtls.DtlsClient) else (server, client)
                 self._keys = (srtp.sender(profile, ours), srtp.receiver(profile, theirs))
                 self.connected_at = now
+                if self.piggyback is not None:
+                    self.piggyback.connects()
                 self._speak_at = now if self.talks else NEVER
             elif isinstance(event, Failed | Closed):
                 self.over = event
-                self._check_at = self._speak_at = NEVER
+                self._check_at = self._speak_at = self._again_at = NEVER
         self.events.clear()
 
     @property

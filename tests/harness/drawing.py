@@ -68,6 +68,12 @@ CASES: Final = (
         text="The caller may send as early as with the roles the other way round, and we have to wait for its proof of who it is.",
         transceiver={"dtls_role": "passive"},
     ),
+    Case(
+        name="DTLS 1.3 within STUN (SPED), trioice is its server",
+        text="The hello comes inside two checks, from somebody who knows our password: we speak before its certificate is here.",
+        transceiver={},
+        caller={"sped": True},
+    ),
 )
 
 

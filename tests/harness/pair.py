@@ -70,11 +70,13 @@ class Pair:
         role: DtlsRole = "client",
         engine: srtp.Engine = "auto",
         versions: Sequence[int] = dtls.VERSIONS,
+        *,
+        sped: bool = False,
     ) -> tuple[Caller, Session]:
         """Admit a session for a new caller, who begins to check."""
         outbox: Outbox = []
         setup = "active" if role == "client" else "passive"
-        caller = Caller(entropy=seeded(100 + number), outbox=outbox, certificate=CERTIFICATES[1])
+        caller = Caller(entropy=seeded(100 + number), outbox=outbox, certificate=CERTIFICATES[1], sped=sped)
         offer = sdp.Offer.read(caller.offer())
         session = self.endpoint.admit(config(caller, number, role, engine, versions), self.link.now)
         answer = sdp.answer(
@@ -105,10 +107,10 @@ class Pair:
         return answers
 
 
-def connected(number: int = 1, role: DtlsRole = "client") -> tuple[Pair, Caller, Session]:
+def connected(number: int = 1, role: DtlsRole = "client", *, sped: bool = False) -> tuple[Pair, Caller, Session]:
     """A call that has been up for a second."""
     pair = Pair()
-    caller, session = pair.dial(number, role)
+    caller, session = pair.dial(number, role, sped=sped)
     pair.run(2.0)
     assert session.connected
     pair.media.clear()

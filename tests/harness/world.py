@@ -145,9 +145,10 @@ class World:
         address: tuple[str, int] | None = None,
         setup: str = "actpass",
         profiles: tuple[srtp.Profile, ...] = tuple(srtp.PROFILES.values()),
-        **options: object,
+        sped: bool = False,
+        options: str | None = None,
     ) -> Dialled:
-        """Make an offer, take the answer, and start to check; `options` are the caller's."""
+        """Make an offer, take the answer, and start to check."""
         self._callers += 1
         host, port = address or (f"192.0.2.{self._callers}", 50000)
         caller = Caller(
@@ -156,7 +157,8 @@ class World:
             setup=setup,
             profiles=profiles,
             certificate=CERTIFICATES[1],
-            **options,  # type: ignore[arg-type]
+            sped=sped,
+            options=options,
         )
         call = running.transceiver.answer(caller.offer())
         caller.answered(call.answer, trio.current_time())

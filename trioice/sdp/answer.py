@@ -76,7 +76,7 @@ def answer(
         "t=0 0",
         *([f"a=group:BUNDLE {audio.mid}"] if offer.bundle else []),
         "a=ice-lite",
-        "a=ice-options:ice2 trickle",
+        f"a=ice-options:{' '.join(('ice2', 'trickle', *offer.sped))}",  # both must name it, by the same name
     ]
     for index, section in enumerate(offer.sections):
         if index == audio.index:

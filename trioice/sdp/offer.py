@@ -24,6 +24,10 @@ EXTENSIONS: Final = (AUDIO_LEVEL, SDES_MID)
 """The header extensions that we answer. Accepting transport-cc or abs-send-time would promise feedback that nobody sends yet."""
 
 
+SPED: Final = frozenset({"sped", "goog-sped-v1", "googspedv1"})
+"""The names that the draft and libwebrtc have given to DTLS in STUN (`trioice.sped`) as an ICE option."""
+
+
 class OfferRefused(SdpError):
     """The description is well-formed, but it offers nothing that we could answer."""
 
@@ -51,12 +55,16 @@ class AudioSection:
 
 @attrs.frozen(kw_only=True)
 class Offer:
-    """An offer that we can answer: the transport that the client wants, and the audio in it."""
+    """An offer that we can answer: the transport that the client wants, and the audio in it.
+
+    `sped` are the names by which it offers DTLS in STUN, in its order; most offers have none.
+    """
 
     ice_ufrag: str
     ice_pwd: str = attrs.field(repr=False)
     fingerprints: tuple[Fingerprint, ...]
     setup: Literal["actpass", "active", "passive"]
+    sped: tuple[str, ...]
     audio: AudioSection
     bundle: tuple[str, ...]
     sections: tuple[Section, ...]
@@ -78,6 +86,7 @@ class Offer:
             ice_pwd=_credential(layers, "ice-pwd", least=22),
             fingerprints=_fingerprints(layers),
             setup=_setup(layers),
+            sped=_sped(layers),
             audio=audio,
             bundle=_bundle(description, audio.mid),
             sections=description.sections,
@@ -86,7 +95,8 @@ class Offer:
     def answer_setup(self, preferred: Literal["auto", "active", "passive"] = "auto") -> Setup:
         """Tell which end of DTLS we answer to be: the one that the offer leaves us, `preferred` when it leaves both.
 
-        Left to ourselves we are active: that saves the round trip in which a passive answerer waits (RFC 8842, 5.3).
+        Left to ourselves we are active: that saves the round trip in which a passive answerer waits (RFC 8842, 5.3). With DTLS in
+        STUN the client's first check is its hello, so then it is who is passive that saves it.
         """
         match self.setup:
             case "active":
@@ -94,7 +104,9 @@ class Offer:
             case "passive":
                 return "active"
             case "actpass":
-                return "active" if preferred == "auto" else preferred
+                if preferred == "auto":
+                    return "passive" if self.sped else "active"
+                return preferred
 
 
 def _mids(description: Description) -> tuple[str | None, ...]:
@@ -222,6 +234,12 @@ def _setup(layers: _Layers) -> Literal["actpass", "active", "passive"]:
             raise OfferRefused(found[0].line, "a=setup:holdconn offers no connection")
         case _:
             raise SdpError(found[0].line, "a=setup is none of actpass, active and passive")
+
+
+def _sped(layers: _Layers) -> tuple[str, ...]:
+    """Read the names of DTLS in STUN among the ICE options. Those of section and session add up (RFC 8839, 5.6)."""
+    options = [name for layer in layers for attribute in layer.all("ice-options") for name in attribute.value.split()]
+    return tuple(dict.fromkeys(name for name in options if name in SPED))
 
 
 def _bundle(description: Description, mid: str | None) -> tuple[str, ...]:

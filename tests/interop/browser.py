@@ -46,9 +46,9 @@ def find_chromium() -> str:
     return executable
 
 
-def launch(playwright: Playwright, executable: str, microphone: Path) -> Browser:
-    """A headless Chromium that hears `microphone` over and over."""
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"]
+def launch(playwright: Playwright, executable: str, microphone: Path, *more: str) -> Browser:
+    """A headless Chromium that hears `microphone` over and over, with `more` flags."""
+    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}", *more]
     return playwright.chromium.launch(executable_path=executable, args=flags, ignore_default_args=["--mute-audio"])
 
 

@@ -57,6 +57,7 @@ def calls(case: Case, *, rtt: float, agent: Agent, seed: int = 1) -> Iterator[Ca
                 "" if running is None else running.page,
                 chromium_at="" if case.client == "firefox" else find_chromium(),
                 trial=case.trial,
+                policy=case.policy,
             )
         )
         bad = attrs.evolve(fair, loss=case.loss)

@@ -5,7 +5,7 @@ from typing import Final
 
 import attrs
 
-from bench.lab.chromium import SPED
+from bench.lab.chromium import CLASSIC, SPED
 from bench.lab.clients import ClientName
 
 LOSS: Final = 0.25
@@ -14,7 +14,7 @@ LOSS: Final = 0.25
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """One of them. `options` are the transceiver's, `trial` is a field trial of Chromium's, `loss` a probability for each direction.
+    """One of them. `options` are the transceiver's, `trial` and `policy` are Chromium's, `loss` a probability for each direction.
 
     With `echoes`, the same calls are made once more to an echo: from click to sound.
     """
@@ -22,6 +22,7 @@ class Case:
     title: str
     client: ClientName = "chromium"
     trial: str = ""
+    policy: Mapping[str, bool] = attrs.field(factory=dict)
     options: tuple[str, ...] = ()
     relayed: bool = False
     loss: float = 0.0
@@ -32,6 +33,8 @@ CASES: Final[Mapping[str, Case]] = {
     "1.2": Case(title="DTLS 1.2 forced", options=("--dtls-version", "1.2")),
     "default": Case(title="default"),
     "sped": Case(title="SPED", trial=SPED),
+    "classic": Case(title="default, no post-quantum share", policy=CLASSIC),
+    "sped-classic": Case(title="SPED, no post-quantum share", trial=SPED, policy=CLASSIC),
     "relay": Case(title="default, relayed", relayed=True),
     "sped-relay": Case(title="SPED, relayed", trial=SPED, relayed=True),
     "firefox": Case(title="Firefox", client="firefox"),

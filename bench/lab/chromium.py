@@ -1,7 +1,8 @@
 """Chromium on a host of the lab: as the interop tests have it, but with a network instead of loopback."""
 
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +18,14 @@ SPED: Final = "WebRTC-IceHandshakeDtls/Enabled/"
 """The field trial that carries DTLS inside ICE's checks."""
 
 
+CLASSIC: Final = {"WebRtcPostQuantumKeyAgreement": False}
+"""The policy that leaves the post-quantum key share out of its ClientHello, which then fits one check."""
+
+
 @contextmanager
-def chromium(playwright: Playwright, host: Host, *, executable: str, trial: str, secure: str) -> Iterator[Browser]:
+def chromium(
+    playwright: Playwright, host: Host, *, executable: str, trial: str, policy: Mapping[str, bool], secure: str
+) -> Iterator[Browser]:
     """Run a headless Chromium with a tone in its microphone; pages of the origin `secure` may use it without TLS."""
     flags = [flag for flag in FLAGS if flag != "--allow-loopback-in-peer-connection"]
     if trial:
@@ -27,10 +34,22 @@ def chromium(playwright: Playwright, host: Host, *, executable: str, trial: str,
     with TemporaryDirectory() as folder:
         flags.append(f"--use-file-for-fake-audio-capture={write_tone(Path(folder, 'tone.wav'), TONE)}")
         wrapper = Path(folder, "chromium")
-        wrapper.write_text(f'#!/bin/sh\nexec {shlex.join(host.command)} {shlex.quote(executable)} "$@"\n')
+        wrapper.write_text(_script(host, executable, policy))
         wrapper.chmod(0o755)
         browser = playwright.chromium.launch(executable_path=wrapper, args=flags, ignore_default_args=["--mute-audio"])
         try:
             yield browser
         finally:
             browser.close()
+
+
+def _script(host: Host, executable: str, policy: Mapping[str, bool]) -> str:
+    """Write what starts Chromium on a host. A policy is a file that only this Chromium sees: `ip netns exec` has mounts of its own."""
+    start = f'exec {shlex.quote(executable)} "$@"'
+    if policy:
+        file = "/etc/chromium/policies/managed/lab.json"
+        start = (
+            "mount -t tmpfs tmpfs /etc/chromium && mkdir -p /etc/chromium/policies/managed && "
+            f"echo {shlex.quote(json.dumps(policy))} >{file} && {start}"
+        )
+    return f'#!/bin/sh\nexec {shlex.join(host.command)} sh -c {shlex.quote(start)} sh "$@"\n'

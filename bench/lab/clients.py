@@ -3,7 +3,7 @@
 Each makes one call at a time: `open`, `begin`, which comes back when sound has come in, `stats`, `end`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Literal, Protocol
 
@@ -13,6 +13,8 @@ from bench.lab.chromium import chromium
 from bench.lab.firefox import Firefox, firefox
 from bench.lab.network import Network
 from tests.interop.browser import CONNECT, Visit
+
+NO_POLICY: Final[Mapping[str, bool]] = {}
 
 ClientName = Literal["chromium", "firefox", "pair"]
 
@@ -83,8 +85,16 @@ class Client(Protocol):
 
 
 @contextmanager
-def client(name: ClientName, network: Network, page: str, *, chromium_at: str, trial: str = "") -> Iterator[Client]:
-    """Start one, for the page of a server; with a field `trial` of Chromium's."""
+def client(
+    name: ClientName,
+    network: Network,
+    page: str,
+    *,
+    chromium_at: str,
+    trial: str = "",
+    policy: Mapping[str, bool] = NO_POLICY,
+) -> Iterator[Client]:
+    """Start one, for the page of a server; with a field `trial` and a `policy` of Chromium's."""
     with ExitStack() as stack:
         if name == "firefox":
             yield FirefoxClient(stack.enter_context(firefox(network.client)), page)
@@ -92,7 +102,9 @@ def client(name: ClientName, network: Network, page: str, *, chromium_at: str, t
         playwright = stack.enter_context(sync_playwright())
         hosts = (network.client,) if name == "chromium" else (network.client, network.server)
         browsers = [
-            stack.enter_context(chromium(playwright, host, executable=chromium_at, trial=trial, secure=page))
+            stack.enter_context(
+                chromium(playwright, host, executable=chromium_at, trial=trial, policy=policy, secure=page)
+            )
             for host in hosts
         ]
         yield ChromiumClient(browsers[0], page) if name == "chromium" else Pair(*browsers)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test check format bench clean
+.PHONY: serve test check format docs bench lab clean
 
 serve: .venv/serve ## a relay, a transceiver and signaling on loopback, with the demo page
 	@$(BIN)/trioice serve $(ARGS)
@@ -23,8 +23,15 @@ format: .venv/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/test ## the ladders of docs/explanation/set-up.md, drawn anew
+	$(BIN)/python -m tests.harness.drawing
+
 bench: .venv/test ## the figures of docs/measurements.md (ARGS='echo --calls 200' takes some of them)
 	$(BIN)/python -m bench $(ARGS)
+
+lab: .venv/test ## as root: calls from real browsers over a bad network (ARGS='--case sped --runs 40')
+	@sh tests/chromium.sh
+	@$(BIN)/python -m bench lab $(ARGS)
 
 clean:
 	rm -rf .venv dist

@@ -1,11 +1,16 @@
-"""`python -m bench`: take the figures of docs/measurements.md on this machine; `python -m bench load --calls 200` takes some."""
+"""`python -m bench`: take the figures of docs/measurements.md on this machine; `python -m bench load --calls 200` takes some.
+
+`python -m bench lab` is a program of its own (bench/lab): it takes root, browsers and half an hour.
+"""
 
 import argparse
+import sys
 
 from bench import chromium, handshake, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup
 from bench.echo.contestants import SERVERS
+from bench.lab import command as lab
 from bench.relay import comparison
 from trioice import srtp
 
@@ -13,6 +18,8 @@ FIGURES = ("load", "relay", "runs", "echo", "handshake", "setup", "flood", "pace
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["lab"]:
+        sys.exit(lab.main(sys.argv[2:]))
     options = argparse.ArgumentParser(
         prog="python -m bench", description="Figures of trioice; a quiet machine gives better ones."
     )

@@ -26,18 +26,22 @@ CLUSTER: Final = 1
 
 
 class Program:
-    """One running program. It is ready when a line of its output matches `ready`; the match's first group, if any, is `.address`."""
+    """One running program. It is ready when a line of its output matches `ready`; the match's first group, if any, is `.address`.
 
-    def __init__(self, arguments: Sequence[str], *, ready: str) -> None:
+    `prefix` is a command that runs it: in a network namespace, say. It must become the program, not stand between it and us.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, ready: str, prefix: Sequence[str] = ()) -> None:
         self.arguments = arguments
         self.ready = ready
+        self.prefix = prefix
         self.output: list[str] = []
         self.address = ""
         self._start()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trioice", *self.arguments],
+            [*self.prefix, sys.executable, "-m", "trioice", *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,74 @@
+"""`python -m bench lab`: calls in the lab, and their table."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+import attrs
+
+from bench import machine
+from bench.lab.calls import Made, calls
+from bench.lab.cases import CASES, Case
+from bench.lab.namespaces import Unavailable
+from bench.lab.report import Measured, report
+from bench.lab.servers import Agent
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure the cases; the exit status: 1 where there can be no lab here."""
+    options = _options().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an orderly end removes what was made
+    if options.nice:
+        machine.prioritize(options.nice)
+    chosen = [CASES[name] for name in options.case or CASES]
+    if options.loss is not None:
+        chosen = [attrs.evolve(case, loss=options.loss / 100) for case in chosen]
+    rtt = options.rtt / 1000
+    print(machine.describe(), flush=True)
+    try:
+        measured = [_measure(case, rtt, options) for case in chosen]
+    except Unavailable as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    print(f"\n{report(measured, rtt)}")
+    return 0
+
+
+def _measure(case: Case, rtt: float, options: argparse.Namespace) -> Measured:
+    made, failed = _make(case, rtt, "speaks", options)
+    if options.ladder and made:
+        print(f"\n{case.title}\n\n{made[-1].ladder.draw()}", flush=True)
+    echoed, failed_echoes = _make(case, rtt, "echoes", options) if case.echoes else ([], 0)
+    return Measured(case=case, made=made, echoed=echoed, failed=failed + failed_echoes)
+
+
+def _make(case: Case, rtt: float, agent: Agent, options: argparse.Namespace) -> tuple[list[Made], int]:
+    """Make the calls, after one that is not counted."""
+    made: list[Made] = []
+    failed = 0
+    with calls(case, rtt=rtt, agent=agent, seed=options.seed) as call:
+        for number in range(options.runs + 1):
+            try:
+                one = call()
+            except AssertionError as error:
+                print(f"{case.title}: a call did not come about: {str(error).splitlines()[0]}", file=sys.stderr)
+                failed += number > 0
+            else:
+                made += [one] if number else []
+    return made, failed
+
+
+def _options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="python -m bench lab",
+        description="Calls between two hosts with a bad network between them, from the first check to the first media. As root.",
+    )
+    options.add_argument("--case", nargs="+", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)} (all)")
+    options.add_argument("--rtt", type=float, default=100.0, metavar="MS", help="of the network, in ms (%(default)s)")
+    options.add_argument("--loss", type=float, metavar="PERCENT", help="each way (25 for the cases named loss, else 0)")
+    options.add_argument("--runs", type=int, default=10, metavar="N", help="calls of each case (%(default)s)")
+    options.add_argument("--ladder", action="store_true", help="draw the ladder of the last call of each case as well")
+    options.add_argument("--seed", type=int, default=1, metavar="N", help="of the losses (%(default)s)")
+    options.add_argument("--nice", type=int, default=0, metavar="N", help="priority of all that it starts (0)")
+    return options

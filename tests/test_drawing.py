@@ -20,11 +20,11 @@ def test_a_page_without_a_place_is_refused_and_the_rest_of_it_is_kept() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_a_ladder_shows_is_the_same_each_time_and_takes_half_round_trips_only(case: drawing.Case) -> None:
+def test_what_a_ladder_shows_is_the_same_each_time_and_takes_half_round_trips(case: drawing.Case) -> None:
     first, again = drawing.run(case), drawing.run(case)
     assert drawing.draw(first) == drawing.draw(again)
     for at in (first.ours_at, first.theirs_at):
-        assert at / RTT * 2 == pytest.approx(round(at / RTT * 2))
+        assert at / RTT * 2 == pytest.approx(round(at / RTT * 2), abs=0.05)  # two checks are two milliseconds apart
 
 
 def test_datagrams_are_named_by_what_can_be_read_in_them() -> None:

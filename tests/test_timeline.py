@@ -72,6 +72,17 @@ def test_each_flight_of_the_handshake_is_noted_once(
     assert [(flight.at - DELAY) / RTT for flight in flights] == pytest.approx(round_trips[:count], abs=0.001)
 
 
+def test_a_handshake_inside_checks_has_the_same_steps_and_keys_before_its_end() -> None:
+    pair = Pair(delay=DELAY)
+    _, session = pair.dial(role="server", sped=True, second=0.002)
+    assert pair.link.run_until(60.0, lambda: bool(pair.media))
+    timeline = session.timeline
+    assert [flight.ours for flight in timeline.flights] == [False, True, False]
+    assert timeline.after(Step.KEYS, Step.CHECK) == pytest.approx(0.0, abs=0.005)
+    assert timeline.after(Step.CONNECTED, Step.CHECK) == pytest.approx(RTT, abs=0.005)
+    assert timeline.rtt == pytest.approx(RTT, abs=0.005)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("seed", range(20))

@@ -39,7 +39,7 @@ DTLS_IN_STUN: Final = 0xC070
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """A way to set a call up. `transceiver` and `caller` are options of theirs."""
+    """A way to set a call up. `transceiver` and `caller` are options of `World.transceiver` and `World.dial`."""
 
     name: str
     text: str
@@ -67,6 +67,13 @@ CASES: Final = (
         name="DTLS 1.3, trioice is its server",
         text="The caller may send as early as with the roles the other way round, and we have to wait for its proof of who it is.",
         transceiver={"dtls_role": "passive"},
+    ),
+    Case(
+        name="DTLS 1.3 within STUN (SPED), trioice is its server",
+        text="The hello comes inside two checks, from somebody who knows our password: we speak before its certificate is here. A browser "
+        "with two networks sends both checks at once, as here; with one, the second follows after 48 ms, and so does all else.",
+        transceiver={},
+        caller={"sped": True, "second": 0.002},
     ),
 )
 

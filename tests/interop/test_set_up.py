@@ -14,8 +14,9 @@ from tests.interop.conftest import Programs
 
 pytestmark = pytest.mark.chromium
 
-IN_FULL = re.compile(
+ROUND_TRIPS = re.compile(
     r"^Round trips of [\d.]+ ms from the first check: [\d.]+ to keys, [\d.]+ until .*, [\d.]+ until it spoke\.$"
+    r"|^The handshake had to repeat its flights, .*\.$"  # the machine may have much else to do
 )
 
 LADDER = """async ([times, setUp, posted]) => {
@@ -44,6 +45,12 @@ def rows(page: Visit) -> list[list[str]]:
     return [row.locator("td").all_inner_texts() for row in page.page.locator("#ladder tr").all()]
 
 
+def await_set_up(page: Visit) -> None:
+    """Wait until the server has told all of its steps, and see that the page counts their round trips."""
+    page.until(lambda _: bool(page.evaluate("trioice.setUp?.rtp_in && trioice.setUp.rtp_out")), within=10)
+    expect(page.page.locator("#round-trips")).to_have_text(ROUND_TRIPS)
+
+
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize(("role", "first"), [("active", "out"), ("passive", "in")])
 def test_the_page_shows_what_both_sides_did_by_one_clock(
@@ -52,7 +59,7 @@ def test_the_page_shows_what_both_sides_did_by_one_clock(
     page = visit(programs.direct("--dtls-role", role, "--dtls-version", version).address)
     expect(page.page.locator("#set-up")).to_be_hidden()
     page.call()
-    expect(page.page.locator("#round-trips")).to_have_text(IN_FULL)
+    await_set_up(page)
     shown = rows(page)
     times = [int(time) for _, time, _ in shown]
     assert times == sorted(times)
@@ -72,7 +79,7 @@ def test_the_page_the_statistics_and_the_log_tell_the_same(programs: Programs, v
     program = programs.direct()
     page = visit(program.address)
     page.call()
-    expect(page.page.locator("#round-trips")).to_have_text(IN_FULL)
+    await_set_up(page)
     page.until(lambda _: any("set-up" in line for line in program.output), within=5)
     set_up: dict[str, Any] = page.evaluate("trioice.setUp")
     stats = httpx.get(page.evaluate("trioice.location")).json()
@@ -92,13 +99,13 @@ def test_the_steps_are_shown_where_a_token_is_wanted_and_anew_for_another_call(
     program = programs.direct("--token-file", str(tmp_path / "token"))
     page = visit(program.address, fragment="#token=sesame")
     page.call()
-    expect(page.page.locator("#round-trips")).to_have_text(IN_FULL)
+    await_set_up(page)
     assert httpx.get(page.evaluate("trioice.location")).status_code == 401
     page.hang_up()
-    expect(page.page.locator("#round-trips")).to_have_text(IN_FULL)  # it is left standing
+    expect(page.page.locator("#round-trips")).to_have_text(ROUND_TRIPS)  # it is left standing
     before = page.evaluate("trioice.setUp")
     page.call()
-    expect(page.page.locator("#round-trips")).to_have_text(IN_FULL)
+    await_set_up(page)
     assert page.evaluate("trioice.setUp") != before
 
 

@@ -74,7 +74,7 @@ def test_each_flight_of_the_handshake_is_noted_once(
 
 def test_a_handshake_inside_checks_has_the_same_steps_and_keys_before_its_end() -> None:
     pair = Pair(delay=DELAY)
-    _, session = pair.dial(role="server", sped=True)
+    _, session = pair.dial(role="server", sped=True, second=0.002)
     assert pair.link.run_until(60.0, lambda: bool(pair.media))
     timeline = session.timeline
     assert [flight.ours for flight in timeline.flights] == [False, True, False]

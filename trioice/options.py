@@ -151,7 +151,8 @@ def _calls(sub: argparse.ArgumentParser) -> None:
         "--dtls-role",
         choices=("auto", "active", "passive"),
         default="auto",
-        help="where the offer leaves the choice; auto is active, which saves a round trip (%(default)s)",
+        help="where the offer leaves the choice; auto takes what saves a round trip: active, or passive where the client can send "
+        "DTLS within its checks (%(default)s)",
     )
     sub.add_argument(
         "--dtls-version",

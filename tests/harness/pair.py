@@ -70,13 +70,17 @@ class Pair:
         role: DtlsRole = "client",
         engine: srtp.Engine = "auto",
         versions: Sequence[int] = dtls.VERSIONS,
-        *,
-        sped: bool = False,
+        **options: object,
     ) -> tuple[Caller, Session]:
-        """Admit a session for a new caller, who begins to check."""
+        """Admit a session for a new caller, who begins to check; `options` are the caller's."""
         outbox: Outbox = []
         setup = "active" if role == "client" else "passive"
-        caller = Caller(entropy=seeded(100 + number), outbox=outbox, certificate=CERTIFICATES[1], sped=sped)
+        caller = Caller(
+            entropy=seeded(100 + number),
+            outbox=outbox,
+            certificate=CERTIFICATES[1],
+            **options,  # type: ignore[arg-type]
+        )
         offer = sdp.Offer.read(caller.offer())
         session = self.endpoint.admit(config(caller, number, role, engine, versions), self.link.now)
         answer = sdp.answer(
@@ -107,10 +111,10 @@ class Pair:
         return answers
 
 
-def connected(number: int = 1, role: DtlsRole = "client", *, sped: bool = False) -> tuple[Pair, Caller, Session]:
+def connected(number: int = 1, role: DtlsRole = "client", **options: object) -> tuple[Pair, Caller, Session]:
     """A call that has been up for a second."""
     pair = Pair()
-    caller, session = pair.dial(number, role, sped=sped)
+    caller, session = pair.dial(number, role, **options)  # type: ignore[arg-type]
     pair.run(2.0)
     assert session.connected
     pair.media.clear()

@@ -145,10 +145,9 @@ class World:
         address: tuple[str, int] | None = None,
         setup: str = "actpass",
         profiles: tuple[srtp.Profile, ...] = tuple(srtp.PROFILES.values()),
-        sped: bool = False,
-        options: str | None = None,
+        **options: object,
     ) -> Dialled:
-        """Make an offer, take the answer, and start to check."""
+        """Make an offer, take the answer, and start to check; `options` are the caller's."""
         self._callers += 1
         host, port = address or (f"192.0.2.{self._callers}", 50000)
         caller = Caller(
@@ -157,8 +156,7 @@ class World:
             setup=setup,
             profiles=profiles,
             certificate=CERTIFICATES[1],
-            sped=sped,
-            options=options,
+            **options,  # type: ignore[arg-type]
         )
         call = running.transceiver.answer(caller.offer())
         caller.answered(call.answer, trio.current_time())

@@ -165,7 +165,7 @@ class Association(abc.ABC):
                 "the sequence numbers are used up; DTLS 1.2 has new ones for a new association only"
             )
         self._transmit([self._records.seal(record.APPLICATION_DATA, self._records.epoch, octets)])
-        if self._records.is_worn:
+        if self._records.is_worn and not self._flights.is_under_way:
             self._renew(now)
 
     # Records

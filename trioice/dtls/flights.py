@@ -155,6 +155,11 @@ class Flights:
         return self._datagrams(now)
 
     @property
+    def epochs(self) -> set[int]:
+        """The epochs that what may have to be sent again belongs to."""
+        return {item.epoch for item, _, _ in self._left}
+
+    @property
     def is_under_way(self) -> bool:
         """Tell whether something of the flight may have to be sent again."""
         return bool(self._left)

@@ -11,7 +11,7 @@ nor shortens a handshake.
 The final flight of a handshake, and a HelloVerifyRequest, have no timer: the peer asks again if they were lost.
 
 DTLS 1.3 adds acknowledgements, of records: what they carried need not be sent again, and what they left out is sent at once.
-A flight that is acknowledged in full is over, as if it had been answered.
+Of a flight that is acknowledged in full nothing is sent again; where an answer is due, its timer still says how long we wait for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -148,9 +148,6 @@ class Flights:
             return []  # of an earlier flight, acknowledged already, or never sent
         self.heard(now)
         self._left = left
-        if not left:
-            self.end()
-            return []
         self._is_measured = True
         return self._datagrams(now)
 

@@ -39,7 +39,7 @@ HANDSHAKE_EPOCH: Final = 2
 """The epoch of a handshake of DTLS 1.3 (RFC 9147, 6.1). What is in later ones waits for its end."""
 
 ACKNOWLEDGED: Final = 32
-"""Record numbers in an acknowledgement, the newest: a flight has fewer records, and 512 octets fit every path (RFC 9147, 7.1)."""
+"""Record numbers that we keep to acknowledge, the newest: a flight has fewer records (RFC 9147, 7.1)."""
 
 LEAST_MTU: Final = 256
 """Octets of a datagram: every path carries that much, and no record has to be smaller."""
@@ -119,6 +119,7 @@ class Association(abc.ABC):
         """Take a datagram from the peer. `source` is not looked at: who is the peer is the owner's knowledge."""
         if self.state is State.IDLE or self.state in OVER:
             return None
+        newest = self._unacknowledged[-1:]
         records, rest = record.split(datagram)
         if rest or not records:
             self.dropped[Drop.MALFORMED] += 1
@@ -128,7 +129,7 @@ class Association(abc.ABC):
         early, self._early = self._early, []
         for item in early:
             self._record(item, now)
-        if self._unacknowledged:
+        if self._unacknowledged and self._unacknowledged[-1:] != newest:
             self._acknowledge(now)
         return None
 
@@ -165,7 +166,7 @@ class Association(abc.ABC):
                 "the sequence numbers are used up; DTLS 1.2 has new ones for a new association only"
             )
         self._transmit([self._records.seal(record.APPLICATION_DATA, self._records.epoch, octets)])
-        if self._records.is_worn:
+        if self._records.is_worn and not self._flights.is_under_way:
             self._renew(now)
 
     # Records
@@ -293,7 +294,8 @@ class Association(abc.ABC):
 
     def _send_acknowledgement(self) -> None:
         self._acknowledge_at = NEVER
-        payload = acks.ack(sorted(set(self._unacknowledged)))
+        room = acks.capacity(self.mtu - self._records.overhead(self._records.epoch))
+        payload = acks.ack(sorted(set(self._unacknowledged[-room:])))
         if self.state is State.CONNECTED:
             self._unacknowledged.clear()
         self._transmit([self._records.seal(record.ACK, self._records.epoch, payload)])
@@ -309,6 +311,9 @@ class Association(abc.ABC):
             was_under_way = self._flights.is_under_way
             self._transmit(self._flights.acknowledge(numbers, now))
             if was_under_way and not self._flights.is_under_way:
+                if self.state is State.CONNECTED:
+                    self._flights.end()
+                # Else the peer still owes its flight: we have nothing to repeat, but do not wait for ever.
                 self._flight_acknowledged(now)
 
     @abc.abstractmethod

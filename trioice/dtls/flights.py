@@ -11,7 +11,7 @@ nor shortens a handshake.
 The final flight of a handshake, and a HelloVerifyRequest, have no timer: the peer asks again if they were lost.
 
 DTLS 1.3 adds acknowledgements, of records: what they carried need not be sent again, and what they left out is sent at once.
-A flight that is acknowledged in full is over, as if it had been answered.
+Of a flight that is acknowledged in full nothing is sent again; where an answer is due, its timer still says how long we wait for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -148,11 +148,13 @@ class Flights:
             return []  # of an earlier flight, acknowledged already, or never sent
         self.heard(now)
         self._left = left
-        if not left:
-            self.end()
-            return []
         self._is_measured = True
         return self._datagrams(now)
+
+    @property
+    def epochs(self) -> set[int]:
+        """The epochs that what may have to be sent again belongs to."""
+        return {item.epoch for item, _, _ in self._left}
 
     @property
     def is_under_way(self) -> bool:

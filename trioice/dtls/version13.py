@@ -227,7 +227,7 @@ class Version13(Version, abc.ABC):
             self.renew(now)
 
     def _forget_old_keys(self) -> None:
-        """Keep what is read late, and what a flight of ours may be repeated under: in a client of a hasty server, the last of the handshake."""
+        """Keep what is read late, and what a flight of ours may be repeated under: with a hasty server, our last of the handshake."""
         machine = self._machine
         late = (self._reading_epoch - 1, self._reading_epoch)
         machine._records.retain(reading=late, writing=machine._flights.epochs)

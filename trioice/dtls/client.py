@@ -95,6 +95,10 @@ class DtlsClient(Handshake):
         self._version = Client12(self, hello)
         return self._version.server_hello(hello, self._hello)
 
+    def _connect(self) -> None:
+        super()._connect()
+        self._hello = attrs.evolve(self._hello, extensions=())  # among them a share of over a kilobyte
+
     def _chosen_version(self, hello: ServerHello) -> int:
         """Read which version the server chose, and refuse one that we could have bettered together (RFC 8446, 4.1.3 and 4.2.1)."""
         value = hello.extension(extensions.SUPPORTED_VERSIONS)

@@ -121,6 +121,11 @@ class Client13(Version13):
         self._machine._send_flight(flight, now)
         return State.CONNECTED
 
+    def connected(self) -> None:
+        """Forget what only the handshake needed: our hello has a share of over a kilobyte."""
+        super().connected()
+        self._offer = attrs.evolve(self._offer, extensions=())
+
     def new_session_ticket(self, message: Message, now: float) -> State:
         """Take no ticket: no call resumes another."""
         return State.CONNECTED

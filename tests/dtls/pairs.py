@@ -175,6 +175,11 @@ def failure(events: list[Event]) -> Misbehaviour | None:
     return failures[0].error.reason if failures else None
 
 
+def short(value: object) -> str:
+    """Name a parameter of a test."""
+    return "" if callable(value) else str(value)[:60]
+
+
 def plain_records(datagram: bytes) -> list[Record]:
     """The records of a datagram, all of them of the form that 1.2 has."""
     records, rest = split(datagram)

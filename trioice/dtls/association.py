@@ -22,7 +22,7 @@ from trioice.dtls import acks, alerts, record
 from trioice.dtls.alerts import Alert
 from trioice.dtls.drops import Drop
 from trioice.dtls.flights import FIRST_TIMEOUT, Flight, Flights
-from trioice.dtls.fragments import Fragment, Message, Reassembler
+from trioice.dtls.fragments import HEADER_SIZE, Fragment, Message, Reassembler
 from trioice.dtls.packing import RecordNumber
 from trioice.dtls.record import AnyRecord, Record, RecordLayer
 from trioice.errors import LocalProtocolError, Malformed, Misbehaviour, RemoteProtocolError
@@ -275,7 +275,7 @@ class Association(abc.ABC):
         self.dropped[Drop.REPEATED] += 1
         is_believed = epoch > 0 or self.state is not State.CONNECTED
         if is_believed and fragment.sequence == self._answering:
-            self._transmit(self._flights.repeat(now))
+            self._transmit(self._flights.repeat(now, record.HEADER.size + HEADER_SIZE + len(fragment.octets)))
 
     @abc.abstractmethod
     def _step(self, message: Message, now: float) -> None:

@@ -257,13 +257,13 @@ def fragments_of(records: Iterable[Record]) -> list[Fragment]:
 
 
 def plain_message(datagrams: Iterable[bytes]) -> bytes:
-    """The body of the one handshake message that datagrams have in plaintext records."""
-    body = bytearray()
+    """The body of the first handshake message that datagrams have in plaintext records."""
     records = [item for datagram in datagrams for item in split(datagram)[0]]
-    for item in (item for item in records if isinstance(item, Record) and item.kind == HANDSHAKE):
-        fragment = Fragment.read(Reader(item.payload))
-        body.extend(bytes(max(0, fragment.length - len(body))))
-        body[fragment.offset : fragment.offset + len(fragment.octets)] = fragment.octets
+    fragments = fragments_of(item for item in records if isinstance(item, Record) and item.epoch == 0)
+    body = bytearray(fragments[0].length)
+    for fragment in fragments:
+        if fragment.sequence == fragments[0].sequence:
+            body[fragment.offset : fragment.offset + len(fragment.octets)] = fragment.octets
     return bytes(body)
 
 

@@ -186,10 +186,7 @@ class Association(abc.ABC):
         elif opened.kind == record.HANDSHAKE:
             self._handshake(opened, now)
         elif opened.kind == record.APPLICATION_DATA:
-            if opened.epoch == 0:
-                self.dropped[Drop.PLAINTEXT_DATA] += 1
-            else:
-                self.inbox.append(opened.payload)
+            self._data(opened)
         elif opened.kind == record.ALERT:
             self._heed(opened.payload, opened.epoch)
         elif opened.kind == record.ACK:
@@ -206,6 +203,16 @@ class Association(abc.ABC):
             is_data = item.kind == record.APPLICATION_DATA
             return item.epoch == 1 and self._acknowledges is not True and (is_data or not self._records.reads(1))
         return item.low_epoch != EARLY_DATA if epoch is None else epoch > HANDSHAKE_EPOCH
+
+    def _data(self, opened: Record) -> None:
+        """Take application data. The handshake's epoch is no place for it: there the peer has proven nothing yet."""
+        if opened.epoch == 0:
+            self.dropped[Drop.PLAINTEXT_DATA] += 1
+        elif opened.epoch == HANDSHAKE_EPOCH:
+            detail = f"application data in epoch {HANDSHAKE_EPOCH}"
+            self._fail(RemoteProtocolError(Misbehaviour.UNEXPECTED_MESSAGE, detail, Alert.UNEXPECTED_MESSAGE))
+        else:
+            self.inbox.append(opened.payload)
 
     def _heed(self, payload: bytes, epoch: int) -> None:
         """Take an alert."""

@@ -40,11 +40,12 @@ class Expected:
 ACTIVE = {"check": 1, "response": 2, "ClientHello": 2, "ServerHello": 3}
 """We are the client of DTLS: our hello leaves with the response."""
 
+# Ours is not among them: on a busy machine the agent may come to speak when the client has already been heard.
 DTLS_1_3 = Expected(
     version="1.3",
     group="X25519MLKEM768",
     srtp="AES128_CM_HMAC_SHA1_80",  # Chromium, as server, takes this first
-    trips=ACTIVE | {"server's SRTP": 4, "client's SRTP": 5},
+    trips=ACTIVE | {"client's SRTP": 5},
 )
 IN_CHECKS = {"check": 1, "ClientHello": 1, "response": 2}
 SPED = Expected(
@@ -58,7 +59,7 @@ EXPECTED: Mapping[str, Expected] = {
         version="1.2",
         group="X25519",
         srtp="AES128_CM_HMAC_SHA1_80",
-        trips=ACTIVE | {"ClientKeyExchange": 4, "client's SRTP": 5, "server's SRTP": 6},
+        trips=ACTIVE | {"ClientKeyExchange": 4, "client's SRTP": 5},
     ),
     "default": DTLS_1_3,
     "relay": DTLS_1_3,
@@ -67,7 +68,7 @@ EXPECTED: Mapping[str, Expected] = {
         version="1.3",
         group="X25519",
         srtp="AEAD_AES_128_GCM",
-        trips=IN_CHECKS | {"ServerHello": 2, "server's SRTP": 2, "client's SRTP": 3},
+        trips=IN_CHECKS | {"ServerHello": 2, "client's SRTP": 3},
     ),
     "sped-relay": SPED,
     "firefox": attrs.evolve(DTLS_1_3, srtp="AEAD_AES_128_GCM"),

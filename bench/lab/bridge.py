@@ -36,11 +36,11 @@ IDLE: Final = 1.0
 
 
 class Bridge:
-    """Carries frames between the `client`'s and the `server`'s socket, until `control` is closed."""
+    """Carries frames between two ports, until `control` is closed."""
 
-    def __init__(self, control: Connection, client: socket.socket, server: socket.socket, seed: int) -> None:
+    def __init__(self, control: Connection, ports: tuple[socket.socket, socket.socket], seed: int) -> None:
         self._control = control
-        self._sockets = (client, server)
+        self._ports = ports  # the client's and the server's
         self._directions = (Direction(Conditions(), seed), Direction(Conditions(), seed + 1))
         self._records: list[Record] = []
         self._flying: list[tuple[float, int, Record]] = []
@@ -48,7 +48,7 @@ class Bridge:
 
     def run(self) -> None:
         """Carry frames, and do what we are told."""
-        readable = [*self._sockets, self._control]
+        readable: list[socket.socket | Connection] = [*self._ports, self._control]
         while True:
             self._release()
             wait = self._flying[0][0] - time.monotonic() if self._flying else IDLE
@@ -62,13 +62,13 @@ class Bridge:
         while self._flying and self._flying[0][0] <= time.monotonic():
             _, _, record = heapq.heappop(self._flying)
             try:
-                self._sockets[record.from_client].send(record.frame)
+                self._ports[record.from_client].send(record.frame)
             except OSError:
                 pass  # the host's buffer is full, or the host has gone: lost, as a network would
             record.arrived.append(time.monotonic())
 
     def _take(self, ready: socket.socket) -> None:
-        from_client = ready is self._sockets[0]
+        from_client = ready is self._ports[0]
         direction = self._directions[not from_client]
         while True:
             try:
@@ -115,10 +115,10 @@ def main(control: int, client: int, server: int, seed: int) -> None:
     except PermissionError:
         pass  # it works all the same, only not as punctually
     gc.disable()
-    sockets = [socket.socket(fileno=number) for number in (client, server)]
-    for each in sockets:
-        each.setblocking(False)
-    Bridge(Connection(control), *sockets, seed).run()
+    ports = socket.socket(fileno=client), socket.socket(fileno=server)
+    for port in ports:
+        port.setblocking(False)
+    Bridge(Connection(control), ports, seed).run()
 
 
 if __name__ == "__main__":

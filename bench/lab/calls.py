@@ -27,19 +27,20 @@ TURNS: Final = 200
 class Made:
     """A call that came about: its ladder, what the page and the server's log say of it, and the bridge's own lateness, in seconds.
 
-    `click_to_sound` is the page's figure. Without a server and its page, the text is empty and the figures are None.
+    `heard` is the loudest frequency that the client heard, in Hz, where that was asked for. `click_to_sound` is the page's figure.
+    Without a server and its page, the text is empty and the figures are None.
     """
 
     ladder: Ladder
     stats: dict[str, Any]
-    log: str
+    heard: float | None
     click_to_sound: float | None
     post_to_media: float | None
     late: list[float]
 
 
 @contextmanager
-def calls(case: Case, *, rtt: float, agent: Agent, seed: int = 1) -> Iterator[Callable[[], Made]]:
+def calls(case: Case, *, rtt: float, agent: Agent, seed: int = 1) -> Iterator[Callable[..., Made]]:
     """Set everything up for one case: a function that makes one call of it. What does not come about is an AssertionError.
 
     `rtt` is in seconds. Raises Unavailable where there can be no lab.
@@ -62,12 +63,12 @@ def calls(case: Case, *, rtt: float, agent: Agent, seed: int = 1) -> Iterator[Ca
         )
         bad = attrs.evolve(fair, loss=case.loss)
 
-        def call() -> Made:
+        def call(*, listen: bool = False) -> Made:
             try:
                 made.shape(fair)
                 who.open()
                 made.shape(bad)  # the call, not the page that it is made from
-                return _call(made, who, running)
+                return _call(made, who, running, listen)
             finally:
                 made.shape(fair)
                 who.end()
@@ -75,7 +76,7 @@ def calls(case: Case, *, rtt: float, agent: Agent, seed: int = 1) -> Iterator[Ca
         yield call
 
 
-def _call(network: Network, who: Client, server: Server | None) -> Made:
+def _call(network: Network, who: Client, server: Server | None, listen: bool) -> Made:
     network.records()
     who.begin()
     records: list[Record] = []
@@ -93,8 +94,8 @@ def _call(network: Network, who: Client, server: Server | None) -> Made:
     return Made(
         ladder=ladder,
         stats=stats,
-        log="" if server is None else server.last_connected(),
+        heard=who.heard() if listen else None,
         click_to_sound=times["sound"] / 1000 if times else None,
-        post_to_media=None if posted is None else ladder.began + ladder.hears(client=True) - posted,
+        post_to_media=None if posted is None else ladder.began_at(client=True) + ladder.hears(client=True) - posted,
         late=[record.late for record in records if record.arrived],
     )

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from bench.lab.chromium import chromium
 from bench.lab.firefox import Firefox, firefox
 from bench.lab.network import Network
-from tests.interop.browser import CONNECT, Visit
+from tests.interop.browser import CONNECT, LOUDEST, Visit
 
 NO_POLICY: Final[Mapping[str, bool]] = {}
 
@@ -30,7 +30,8 @@ STATES: Final = """async (state, patience) => {
 }"""
 
 MAKE: Final = """async () => {
-  window.pc = new RTCPeerConnection();
+  const pc = new RTCPeerConnection();
+  window.trioice = { pc };
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   pc.addTrack(microphone.getAudioTracks()[0], microphone);
   pc.ontrack = ({ track }) => {
@@ -39,13 +40,14 @@ MAKE: Final = """async () => {
 }"""
 
 DESCRIBE: Final = """async () => {
+  const { pc } = trioice;
   await pc.setLocalDescription();
   while (pc.iceGatheringState !== "complete") await new Promise((resolve) => setTimeout(resolve, 10));
   return pc.localDescription.sdp;
 }"""
 
 HEARD: Final = """async () => {
-  const { pc } = window;
+  const { pc } = trioice;
   for (let turn = 0; turn < 1500; turn++) {
     if (pc.getReceivers()[0].getSynchronizationSources().length) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -54,7 +56,7 @@ HEARD: Final = """async () => {
 }"""
 
 FIGURES: Final = """async () => {
-  const reports = [...(await pc.getStats()).values()];
+  const reports = [...(await trioice.pc.getStats()).values()];
   const find = (wanted) => reports.find(({ type }) => type === wanted);
   const { tlsVersion, dtlsRole, dtlsCipher, srtpCipher } = find("transport");
   return {
@@ -79,6 +81,9 @@ class Client(Protocol):
 
     def stats(self) -> dict[str, Any]:
         """What `trioice.stats()` of the page says, or as much of it as there is."""
+
+    def heard(self) -> float | None:
+        """The loudest frequency of what comes in, in Hz; None for silence."""
 
     def end(self) -> None:
         """Hang up, if there is anything to hang up."""
@@ -137,6 +142,11 @@ class ChromiumClient:
         assert self._visit is not None
         return self._visit.stats()
 
+    def heard(self) -> float | None:
+        """The loudest frequency."""
+        assert self._visit is not None
+        return self._visit.loudest_frequency()
+
     def end(self) -> None:
         """Leave the page, which hangs up."""
         if self._visit is not None:
@@ -168,6 +178,11 @@ class FirefoxClient:
         stats: dict[str, Any] = self._browser.evaluate("() => trioice.stats()")
         return stats
 
+    def heard(self) -> float | None:
+        """The loudest frequency."""
+        heard: float | None = self._browser.evaluate(LOUDEST)
+        return heard
+
     def end(self) -> None:
         """Leave the page, which hangs up."""
         self._browser.open("about:blank")
@@ -191,7 +206,7 @@ class Pair:
     def begin(self) -> None:
         """Carry offer and answer, and wait for sound in both."""
         offerer, answerer = self._pages
-        take = "async ([type, sdp]) => pc.setRemoteDescription({ type, sdp })"
+        take = "async ([type, sdp]) => trioice.pc.setRemoteDescription({ type, sdp })"
         answerer.evaluate(take, ["offer", offerer.evaluate(DESCRIBE)])
         offerer.evaluate(take, ["answer", answerer.evaluate(DESCRIBE)])
         for page in self._pages:
@@ -205,6 +220,11 @@ class Pair:
         """The offerer's figures."""
         stats: dict[str, Any] = self._pages[0].evaluate(FIGURES)
         return stats
+
+    def heard(self) -> float | None:
+        """The loudest frequency that the offerer hears."""
+        heard: float | None = self._pages[0].evaluate(LOUDEST)
+        return heard
 
     def end(self) -> None:
         """Close both pages."""

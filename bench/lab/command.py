@@ -31,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     except Unavailable as reason:
         print(reason, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     print(f"\n{report(measured, rtt)}")
     return 0
 
@@ -56,6 +58,8 @@ def _make(case: Case, rtt: float, agent: Agent, options: argparse.Namespace) -> 
                 failed += number > 0
             else:
                 made += [one] if number else []
+            if number == 0:
+                print(f"{case.title}: the first call is made, {options.runs} follow", file=sys.stderr, flush=True)
     return made, failed
 
 

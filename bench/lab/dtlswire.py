@@ -134,7 +134,9 @@ def agreed(fragments: Iterable[Fragment]) -> Agreed:
         if kind == SERVER_HELLO:
             found = _server_hello(bytes(message))
         elif kind == SERVER_KEY_EXCHANGE and not found.group:
-            found = attrs.evolve(found, group=_name(GROUPS, message[1:3]))  # curve_type, then the group (RFC 8422, 5.4)
+            found = attrs.evolve(
+                found, group=_name(GROUPS, bytes(message[1:3]))
+            )  # curve_type, then the group (RFC 8422, 5.4)
     return found
 
 

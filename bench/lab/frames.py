@@ -32,11 +32,9 @@ class Record:
 
 @attrs.frozen
 class Segment:
-    """What an IPv4 frame carried: its protocol, ports and payload."""
+    """What an IPv4 frame carried."""
 
     protocol: int
-    source_port: int
-    port: int
     payload: bytes
 
 
@@ -47,14 +45,8 @@ def read(frame: bytes) -> Segment | None:
         return None
     header, total = 4 * (packet[0] & 0x0F), int.from_bytes(packet[2:4], "big")
     protocol, rest = packet[9], packet[header:total]
-    if len(rest) < 20 and (protocol == TCP or len(rest) < 8):
-        return None
-    match protocol:
-        case 17:
-            start = 8
-        case 6:
-            start = 4 * (rest[12] >> 4)
-        case _:
-            return None
-    ports = int.from_bytes(rest[:2], "big"), int.from_bytes(rest[2:4], "big")
-    return Segment(protocol, *ports, rest[start:])
+    if protocol == UDP and len(rest) >= 8:
+        return Segment(UDP, rest[8:])
+    if protocol == TCP and len(rest) >= 20:
+        return Segment(TCP, rest[4 * (rest[12] >> 4) :])
+    return None

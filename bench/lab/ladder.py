@@ -1,9 +1,10 @@
 """The ladder of a call's beginning: how long each host waited for media, and how many trips through the network came before it.
 
-Times are the clock's. Trips are counted on the datagrams instead, so they hold on the slowest machine: a datagram comes one trip
-after the last step that had reached its sender when it left. A step is what a beginning cannot do without, once each way: the
-first check, the first response, each piece of the handshake, the first media. Whatever is sent again, and whatever else is sent,
-such as further checks, acknowledgements and reports, counts nothing.
+Times are the clock's, and each host's count from the first check that it saw, whether it sent that or got it. Trips are counted on
+the datagrams instead, so they hold on the slowest machine: a datagram comes one trip after the last step that had reached its sender
+when it left. A step is what a beginning cannot do without, once each way: the first check, the first response, each piece of the
+handshake. Whatever is sent again, and whatever else is sent, such as further checks, acknowledgements and reports, counts nothing;
+media comes after steps, but nothing has to wait for it.
 """
 
 from collections.abc import Hashable, Iterable
@@ -20,16 +21,10 @@ AFTER: Final = 6
 
 
 class Ladder:
-    """The datagrams of one call, in the order in which they left.
-
-    Of all flows it is the one that carried media, if one did: a client may check on several.
-    """
+    """The datagrams of one call, in the order in which they left."""
 
     def __init__(self, sightings: Iterable[Sighting]) -> None:
-        found = sorted(sightings, key=lambda sighting: sighting.departed)
-        media = [sighting.flow for sighting in found if sighting.kind is Kind.SRTP]
-        flows = media or [sighting.flow for sighting in found if sighting.kind is Kind.CHECK]
-        self.sightings = [sighting for sighting in found if sighting.flow in flows[:1]]
+        self.sightings = sorted(sightings, key=lambda sighting: sighting.departed)
         self.trips = _count(self.sightings)
 
     @property
@@ -48,25 +43,38 @@ class Ladder:
         return min(seen for sighting in checks if (seen := sighting.seen(client)) is not None)
 
     def speaks(self, client: bool) -> float:
-        """Seconds until a host's first media left it: from the first check of all, or for the server from when it saw one."""
+        """Seconds until a host's first media left it."""
         first = self._first(Kind.SRTP, client)
         assert first is not None, "no media"
-        return first.departed - (self.began if client else self.began_at(client))
+        return first.departed - self.began_at(client)
 
     def hears(self, client: bool) -> float:
-        """Seconds until media of the other host came in at a host, counted in the same way."""
+        """Seconds until the other host's first media came in at a host."""
         first = self._first(Kind.SRTP, not client, came_in=True)
         assert first is not None, "no media"
         assert first.arrived is not None
-        return first.arrived - (self.began if client else self.began_at(client))
+        return first.arrived - self.began_at(client)
 
     def round_trips_until_it_speaks(self, client: bool) -> float:
         """Round trips until a host's first media left it, counted from where `speaks` begins."""
         return (self._media_trip(client) - 1 - self._began_after(client)) / 2
 
     def round_trips_until_it_hears(self, client: bool) -> float:
-        """Round trips until media of the other host came in at a host, counted from where `hears` begins."""
+        """Round trips until the other host's first media came in at a host, counted from where `hears` begins."""
         return (self._media_trip(not client) - self._began_after(client)) / 2
+
+    def first_trips(self) -> dict[str, int]:
+        """Say on which trip each kind of step first came in, by its name: "check", "ClientHello", …, "client's SRTP"."""
+        found: dict[str, int] = {}
+        for sighting, trip in self.trips:
+            names = [piece.text.split(" ")[0] for piece in sighting.pieces if piece.fragment]
+            if sighting.kind is Kind.SRTP:
+                names.append("client's SRTP" if sighting.from_client else "server's SRTP")
+            elif sighting.kind is not Kind.DTLS:
+                names.append(sighting.kind.value)
+            for name in names:
+                found[name] = min(trip, found.get(name, trip))
+        return found
 
     def waited(self, client: bool) -> float:
         """Seconds from the last step of the handshake that came in at a host until its first media: what it took by itself."""
@@ -112,8 +120,8 @@ class Ladder:
         )
 
     def _began_after(self, client: bool) -> int:
-        """Trips before the moment that a host's times count from: one for a server that the first check had to reach."""
-        return int(not client and self.began_at(client) > self.began)
+        """Trips before the moment that a host's times count from: one where the first check had to reach it."""
+        return int(self.began_at(client) > self.began)
 
     def _first(self, kind: Kind, from_client: bool, *, came_in: bool = False) -> Sighting | None:
         of_kind = [each for each in self.sightings if each.kind is kind and each.from_client is from_client]
@@ -134,7 +142,8 @@ def _count(sightings: list[Sighting]) -> list[tuple[Sighting, int]]:
         before = [
             trip
             for each, trip in counted
-            if each.from_client is not sighting.from_client
+            if each.kind is not Kind.SRTP
+            and each.from_client is not sighting.from_client
             and each.arrived is not None
             and each.arrived <= sighting.departed
         ]

@@ -13,7 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -88,7 +88,8 @@ def network(conditions: Conditions | None = None, *, seed: int = 1) -> Iterator[
         server = Host(names[1], "10.77.0.2", "02:00:0a:4d:00:02")
         _plug(client, server, names[2], "client")
         _plug(server, client, names[2], "server")
-        made = Network(client, server, stack.enter_context(_bridge(names[2], seed)))
+        ports = tuple(inside(names[2], partial(_port, name)) for name in ("client", "server"))
+        made = Network(client, server, stack.enter_context(bridge(ports, seed)))
         made.shape(conditions or Conditions())
         yield made
 
@@ -117,13 +118,11 @@ def _compute_checksums() -> None:
 
 
 @contextmanager
-def _bridge(namespace: str, seed: int) -> Iterator[Connection]:
-    """Start the bridge between its two ports; what to talk to it by."""
+def bridge(ports: Iterable[socket.socket], seed: int) -> Iterator[Connection]:
+    """Start the bridge between the client's and the server's port, which it takes; what to talk to it by."""
     ours, theirs = socket.socketpair()
     with ExitStack() as stack:
-        given = [theirs, *(inside(namespace, partial(_port, name)) for name in ("client", "server"))]
-        for each in given:
-            stack.enter_context(each)
+        given = [stack.enter_context(each) for each in (theirs, *ports)]
         numbers = [each.fileno() for each in given]
         arguments = [sys.executable, "-m", "bench.lab.bridge", *map(str, (*numbers, seed))]
         process = subprocess.Popen(arguments, pass_fds=numbers, cwd=ROOT)

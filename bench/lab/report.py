@@ -13,8 +13,8 @@ from bench.machine import spread
 HEAD = ("case", "DTLS, group", "SRTP", "until", "ms", "95 %", "round trips", "counted")
 
 EXPLAINED = """\
-From the first check, as it leaves, or at the server as it comes in, until …: median (least–most) and the 95 % quantile in ms;
-the median in round trips by the clock, and as counted on the datagrams."""
+At each host, from the first check that it sent or got until …: median (least–most) and the 95 % quantile in ms; the median
+in round trips by the clock, and as counted on the datagrams."""
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +80,7 @@ def _rows(each: Measured, rtt: float) -> list[tuple[str, ...]]:
         ("from the POST: first echoed SRTP comes in", each.echoed, lambda made: made.post_to_media, None),
         ("from the click: first echoed sound", each.echoed, lambda made: made.click_to_sound, None),
     ]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for moment, calls_made, figure, count in moments:
         values = [value for made in calls_made if (value := figure(made)) is not None]
         if values:

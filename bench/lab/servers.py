@@ -1,8 +1,6 @@
 """trioice's own programs on the server's host: a transceiver with one of the agents, and a relay in front of it if there is to be one."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,19 +26,6 @@ class Server:
     page: str
     media: str
 
-    def last_connected(self) -> str:
-        """What its log says of the last call that was connected; empty if none was."""
-        said = re.findall(r" connected: (.*)", "".join(self.program.output))
-        return said[-1] if said else ""
-
-
-def known(options: Sequence[str]) -> Sequence[str]:
-    """The options, if the transceiver has them: without --dtls-version it speaks DTLS 1.2 alone."""
-    text = subprocess.run(
-        [sys.executable, "-m", "trioice", "transceiver", "--help"], capture_output=True, text=True
-    ).stdout
-    return options if all(option in text for option in options if option.startswith("--")) else ()
-
 
 @contextmanager
 def server(host: Host, agent: Agent, *options: str, relayed: bool = False) -> Iterator[Server]:
@@ -58,7 +43,7 @@ def server(host: Host, agent: Agent, *options: str, relayed: bool = False) -> It
             place = ("--cluster", str(CLUSTER), "--shard", str(SHARD), "--key-file", str(key))
             behind = ("--relay", public, "--trust-relay", f"{host.address}/32", *place)
         transceiver = Program(
-            ("transceiver", "--udp", udp, "--http", http, *behind, *AGENTS[agent], *known(options)),
+            ("transceiver", "--udp", udp, "--http", http, *behind, *AGENTS[agent], *options),
             ready=rf"^(http://{re.escape(http)})$",
             prefix=host.command,
         )

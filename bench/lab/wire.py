@@ -27,15 +27,11 @@ class Kind(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Sighting:
-    """One datagram: which host sent it, when it left there, and when it first came in at the other, or None where it was lost.
-
-    `flow` are the client's and the server's port.
-    """
+    """One datagram: which host sent it, when it left there, and when it first came in at the other, or None where it was lost."""
 
     from_client: bool
     departed: float
     arrived: float | None
-    flow: tuple[int, int]
     datagram: bytes
     kind: Kind
     marks: tuple[str, ...] = ()
@@ -66,13 +62,11 @@ def sightings(records: Iterable[frames.Record]) -> Iterator[Sighting]:
         segment = frames.read(record.frame)
         if segment is None or segment.protocol != frames.UDP:
             continue
-        ports = (segment.source_port, segment.port)
         kind, marks, found = _read(segment.payload)
         yield Sighting(
             from_client=record.from_client,
             departed=record.departed,
             arrived=min(record.arrived, default=None),
-            flow=ports if record.from_client else (ports[1], ports[0]),
             datagram=segment.payload,
             kind=kind,
             marks=marks,

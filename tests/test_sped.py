@@ -42,9 +42,9 @@ def answer(sped: Sped, now: float = 0.0, allowance: float = NEVER) -> Attributes
     return sped.answer(allowance, now)[0]
 
 
-def sends(sped: Sped, now: float = 0.0) -> list[bytes]:
+def sends(sped: Sped, now: float = 0.0, allowance: float = 0) -> list[bytes]:
     outbox: Outbox = []
-    sped.send(outbox, PEER, now)
+    assert sped.send(outbox, PEER, allowance, now) <= allowance
     assert {to for _, to in outbox} <= {PEER}
     return [item for item, _ in outbox]
 
@@ -182,6 +182,21 @@ def test_what_is_acknowledged_is_not_sent_again_and_what_is_not_goes_in_turn() -
     sped.take(request((ACK, crc(pieces[0], pieces[2]))))
     assert answer(sped, 8.0) == [(ACK, b"")]
     assert sends(sped) == []
+
+
+def test_behind_an_answer_leaves_again_what_was_not_acknowledged_within_what_is_allowed() -> None:
+    sped = Sped()
+    pieces = [datagram(number) for number in range(4)]
+    writes(sped, *pieces)
+    assert answer(sped) == [(ACK, b""), (DATA, pieces[0])]
+    assert sends(sped) == pieces[1:]
+    assert sends(sped, PAUSE * 0.9, NEVER) == []
+    sped.take(request((ACK, crc(pieces[1]))))
+    assert answer(sped, 1.0) == [(ACK, b""), (DATA, pieces[0])]
+    size = len(pieces[0])
+    assert sends(sped, 1.0, size - 1) == []
+    assert sends(sped, 1.0, 2 * size - 1) == [pieces[2]]
+    assert sends(sped, 1.0, NEVER) == [pieces[3]]
 
 
 def test_a_datagram_does_not_leave_twice_in_one_instant() -> None:

@@ -87,7 +87,7 @@ class Carriage:
             self._notes.flights(now, heard=False, answered=True)
 
     def take_check(self, check: Check, length: int, now: float) -> sped.Attributes:
-        """Take the DTLS that a check of `length` octets carries; what the answer carries, behind which `send` is to be called."""
+        """Take the DTLS that a check of `length` octets carries; what the answer carries, behind which `follow` is to be called."""
         if self.association is None and sped.is_spoken(check.message):
             self.sped = sped.Sped()
             self.start(check.source, now)
@@ -112,19 +112,24 @@ class Carriage:
         association.allowance += HANDSHAKE_CREDIT * len(datagram)
         if self.sped is None or self.sped.hear(datagram):
             self._take(association, datagram, source, now)
-        self.send(association.peer, now)
+        self._send(association.peer, now)
 
-    def send(self, to: Address, now: float) -> None:
-        """Send what DTLS wrote and no answer carried. Without SPED it writes into the outbox itself."""
+    def follow(self, to: Address, now: float) -> None:
+        """Send behind the answer to a check what it did not carry."""
+        if self.sped is not None and self.association is not None:
+            self.association.allowance -= self.sped.send(self._outbox, to, self.association.allowance, now)
+
+    def _send(self, to: Address, now: float) -> None:
+        """Send what DTLS wrote. Without SPED it writes into the outbox itself."""
         if self.sped is not None:
-            self.sped.send(self._outbox, to, now)
+            self.sped.send(self._outbox, to, 0, now)
 
     def expire(self, now: float) -> None:
         """Do what is due, or give up."""
         if self.association is None:
             return
         self.association.expire(now)
-        self.send(self.association.peer, now)
+        self._send(self.association.peer, now)
         if now >= self._connect_by:
             self._events.append(Failed(RemoteProtocolError(Misbehaviour.HANDSHAKE_TIMEOUT, f"in {SETUP:.0f} s")))
 
@@ -132,7 +137,7 @@ class Carriage:
         """Say goodbye in DTLS."""
         if self.association is not None:
             self.association.close(now)
-            self.send(self.association.peer, now)
+            self._send(self.association.peer, now)
 
     @property
     def hello_in_checks(self) -> bool:

@@ -154,7 +154,7 @@ class Session:
             check = self.ice.read(datagram, source, now)
             if check is not None:
                 self.ice.answer(check, self._carriage.take_check(check, len(datagram), now))
-                self._carriage.send(source, now)
+                self._carriage.follow(source, now)
         elif 20 <= first <= 63:
             if source in self.ice.paths:
                 self._carriage.receive(datagram, source, now)

@@ -142,17 +142,26 @@ class Sped:
                 self._leaves(checksum, now)
         return attributes, cost
 
-    def send(self, outbox: Outbox, to: Address, now: float) -> None:
-        """Send what was written and has not left with an answer."""
+    def send(self, outbox: Outbox, to: Address, allowance: float, now: float) -> int:
+        """Send what was written and has not left with an answer; and again, for `allowance` octets at most, what is not acknowledged.
+
+        Again behind an answer only: a browser checks often until it hears us, and seldom afterwards, so each check may be the last for
+        long. Returns what that costs, as DTLS has paid for the first time only.
+        """
         self._collect()
+        cost = 0
         for checksum, (datagram, left) in list(self._pending.items()):
-            if left == UNSENT:
-                outbox.append((datagram, to))
-                self._leaves(checksum, now)
+            if left != UNSENT:
+                if now - left < PAUSE or cost + len(datagram) > allowance:
+                    continue
+                cost += len(datagram)
+            outbox.append((datagram, to))
+            self._leaves(checksum, now)
         if self.is_complete:
             self._pending.clear()
         for checksum in list(self._pending)[PENDING:]:
             del self._pending[checksum]
+        return cost
 
     def _collect(self) -> None:
         """Let what DTLS has written take the place of what was pending: it answers, repeats or ends that."""

@@ -1,22 +1,34 @@
 """A DTLS client and a server that know each other's certificate, and what they were told and said. They speak 1.2 unless told otherwise."""
 
+import copy
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from tests.harness.clockwork import seeded
 from tests.harness.link import Link
-from trioice.dtls import Certificate, DtlsClient, DtlsServer, State
+from trioice.dtls import VERSIONS, Certificate, DtlsClient, DtlsServer, State, acks
 from trioice.dtls.ciphers import VERSION_1_2
-from trioice.dtls.fragments import Message
-from trioice.dtls.record import HANDSHAKE, HEADER, Record, split
+from trioice.dtls.fragments import Fragment, Message
+from trioice.dtls.groups import X25519, encapsulate
+from trioice.dtls.handshake import Handshake
+from trioice.dtls.messages import ClientHello, ServerHello
+from trioice.dtls.packing import ChangeCipherSpec, RecordNumber
+from trioice.dtls.record import ACK, HANDSHAKE, HEADER, REPLAY_WINDOW, Record, split
 from trioice.errors import Misbehaviour
 from trioice.sansio import Address, Event, Failed, Machine, Outbox
+from trioice.wire import Reader
 
 CLIENT = ("192.0.2.1", 50000)
 SERVER = ("192.0.2.2", 3478)
 LABEL = b"EXTRACTOR-dtls_srtp"
 PROFILES = (7, 8, 1)
+
+ENCAPSULATE = cache(encapsulate)
+"""The library takes no seed for this: at least the same key is answered in the same way."""
 
 
 @cache
@@ -29,7 +41,9 @@ SERVER_CERTIFICATE = certificate_of(102)
 STRANGER = certificate_of(103)
 
 
-def make_client(outbox: Outbox, events: list[Event], seed: int = 1, **options: Any) -> DtlsClient:
+def make_client(
+    outbox: Outbox, events: list[Event], seed: int = 1, *, kind: type[DtlsClient] = DtlsClient, **options: Any
+) -> DtlsClient:
     defaults: dict[str, Any] = {
         "certificate": CLIENT_CERTIFICATE,
         "fingerprints": [SERVER_CERTIFICATE.fingerprint()],
@@ -41,10 +55,12 @@ def make_client(outbox: Outbox, events: list[Event], seed: int = 1, **options: A
         "inbox": [],
         "events": events,
     }
-    return DtlsClient(**(defaults | options))
+    return kind(**(defaults | options))
 
 
-def make_server(outbox: Outbox, events: list[Event], seed: int = 2, **options: Any) -> DtlsServer:
+def make_server(
+    outbox: Outbox, events: list[Event], seed: int = 2, *, kind: type[DtlsServer] = DtlsServer, **options: Any
+) -> DtlsServer:
     defaults: dict[str, Any] = {
         "certificate": SERVER_CERTIFICATE,
         "fingerprints": [CLIENT_CERTIFICATE.fingerprint()],
@@ -56,7 +72,7 @@ def make_server(outbox: Outbox, events: list[Event], seed: int = 2, **options: A
         "inbox": [],
         "events": events,
     }
-    return DtlsServer(**(defaults | options))
+    return kind(**(defaults | options))
 
 
 class Pair:
@@ -130,6 +146,22 @@ class Pair:
         return link.run_until(until, lambda: self.are_connected) and self.are_agreed
 
 
+class Pair13(Pair):
+    """A pair that speaks 1.3, and 1.2 beside it. Within a run the same seed says the same octets, with ML-KEM too."""
+
+    def __init__(
+        self, seed: int = 0, *, client: dict[str, Any] | None = None, server: dict[str, Any] | None = None, **both: Any
+    ) -> None:
+        defaults = {"versions": VERSIONS, "encapsulate": ENCAPSULATE}
+        super().__init__(seed, client=client, server=server, **(defaults | both))
+
+    def server_waits(self) -> list[bytes]:
+        """Let the client connect, and keep what it answers with from the server, which has all keys by now."""
+        flight = self.to_client(self.to_server(self.start()))
+        assert (self.client.state, self.server.state) == (State.CONNECTED, State.WAIT_CERTIFICATE)
+        return flight
+
+
 def taken(outbox: Outbox) -> list[bytes]:
     datagrams = [datagram for datagram, _ in outbox]
     outbox.clear()
@@ -141,6 +173,11 @@ def failure(events: list[Event]) -> Misbehaviour | None:
     failures = [event for event in events if isinstance(event, Failed)]
     assert len(failures) <= 1
     return failures[0].error.reason if failures else None
+
+
+def short(value: object) -> str:
+    """Name a parameter of a test."""
+    return "" if callable(value) else str(value)[:60]
 
 
 def plain_records(datagram: bytes) -> list[Record]:
@@ -175,3 +212,86 @@ def vector(name: str) -> list[bytes]:
     """Read a file of datagrams, one a line in hexadecimal, behind comments."""
     lines = (Path(__file__).parent.parent / "vectors" / name).read_text().splitlines()
     return [bytes.fromhex(line) for line in lines if not line.startswith("#")]
+
+
+def said_by(peer: Handshake, *messages: Message, epoch: int | None = None) -> bytes:
+    """Write handshake messages under the keys of `peer`, each in a record of its own, as a peer that does what it wants."""
+    return b"".join(
+        peer._records.seal(HANDSHAKE, message.epoch if epoch is None else epoch, message.octets())
+        for message in messages
+    )
+
+
+def in_turn(kind: int, to: Handshake, body: bytes = b"", epoch: int = 0) -> Message:
+    """Make the handshake message that `to` has to read next."""
+    return Message(kind=kind, sequence=to._incoming.next, body=body, epoch=epoch)
+
+
+def under_way(machine: Handshake) -> list[Message]:
+    """The messages of the flight that a machine is waiting to have answered."""
+    messages: list[Message] = []
+    for item, _, _ in machine._flights._left:
+        assert not isinstance(item, ChangeCipherSpec)
+        if item not in messages:
+            messages.append(item)
+    return messages
+
+
+def opened_by(reader: Handshake, datagrams: Iterable[bytes]) -> list[Record]:
+    """The records of datagrams as `reader` can open them, without its noticing, and even if it has; those that it cannot are left out."""
+    layer = copy.deepcopy(reader._records)
+    for keys in layer._epochs.values():
+        keys.window._missing = (1 << REPLAY_WINDOW) - 1
+    outcomes = [layer.open(item) for datagram in datagrams for item in split(datagram)[0]]
+    return [item for item in outcomes if isinstance(item, Record)]
+
+
+def fragments_of(records: Iterable[Record]) -> list[Fragment]:
+    """The handshake fragments of records that are open."""
+    fragments = []
+    for item in records:
+        reader = Reader(item.payload)
+        while item.kind == HANDSHAKE and reader.left:
+            fragments.append(Fragment.read(reader))
+    return fragments
+
+
+def plain_message(datagrams: Iterable[bytes]) -> bytes:
+    """The body of the first handshake message that datagrams have in plaintext records."""
+    records = [item for datagram in datagrams for item in split(datagram)[0]]
+    fragments = fragments_of(item for item in records if isinstance(item, Record) and item.epoch == 0)
+    body = bytearray(fragments[0].length)
+    for fragment in fragments:
+        if fragment.sequence == fragments[0].sequence:
+            body[fragment.offset : fragment.offset + len(fragment.octets)] = fragment.octets
+    return bytes(body)
+
+
+def client_hello_of(datagrams: Iterable[bytes]) -> ClientHello:
+    return ClientHello.read(plain_message(datagrams))
+
+
+def server_hello_of(datagrams: Iterable[bytes]) -> ServerHello:
+    return ServerHello.read(plain_message(datagrams))
+
+
+def without_extensions(hello: ClientHello, *kinds: int) -> ClientHello:
+    return attrs.evolve(hello, extensions=tuple(item for item in hello.extensions if item[0] not in kinds))
+
+
+def with_extension(hello: ClientHello, kind: int, value: bytes) -> ClientHello:
+    """Put a value in the place of an extension's, or at the end of all."""
+    return attrs.evolve(hello, extensions=tuple((dict(hello.extensions) | {kind: value}).items()))
+
+
+def acknowledged(reader: Handshake, datagrams: list[bytes]) -> list[list[RecordNumber]]:
+    """The lists of the acknowledgements in datagrams."""
+    lists = [acks.read(item.payload) for item in opened_by(reader, datagrams) if item.kind == ACK]
+    return [numbers for numbers in lists if numbers is not None]
+
+
+def server_speaks() -> tuple[Pair13, list[Message]]:
+    """A server that has sent its flight, of which nothing has come, and the messages of it."""
+    pair = Pair13(groups=(X25519,))
+    pair.to_server(pair.start())
+    return pair, under_way(pair.server)

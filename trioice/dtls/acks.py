@@ -16,6 +16,11 @@ def ack(numbers: Sequence[RecordNumber]) -> bytes:
     return opaque(2, b"".join(_NUMBER.pack(*number) for number in numbers))
 
 
+def capacity(octets: int) -> int:
+    """Tell how many numbers fit an acknowledgement of at most `octets`."""
+    return (octets - 2) // _NUMBER.size
+
+
 def read(payload: bytes) -> list[RecordNumber] | None:
     """Read an acknowledgement, or None for what is none."""
     reader = Reader(payload)

@@ -22,7 +22,7 @@ from trioice.dtls import acks, alerts, record
 from trioice.dtls.alerts import Alert
 from trioice.dtls.drops import Drop
 from trioice.dtls.flights import FIRST_TIMEOUT, Flight, Flights
-from trioice.dtls.fragments import Fragment, Message, Reassembler
+from trioice.dtls.fragments import HEADER_SIZE, Fragment, Message, Reassembler
 from trioice.dtls.packing import RecordNumber
 from trioice.dtls.record import AnyRecord, Record, RecordLayer
 from trioice.errors import LocalProtocolError, Malformed, Misbehaviour, RemoteProtocolError
@@ -39,7 +39,7 @@ HANDSHAKE_EPOCH: Final = 2
 """The epoch of a handshake of DTLS 1.3 (RFC 9147, 6.1). What is in later ones waits for its end."""
 
 ACKNOWLEDGED: Final = 32
-"""Record numbers in an acknowledgement, the newest: a flight has fewer records, and 512 octets fit every path (RFC 9147, 7.1)."""
+"""Record numbers that we keep to acknowledge, the newest: a flight has fewer records (RFC 9147, 7.1)."""
 
 LEAST_MTU: Final = 256
 """Octets of a datagram: every path carries that much, and no record has to be smaller."""
@@ -119,6 +119,7 @@ class Association(abc.ABC):
         """Take a datagram from the peer. `source` is not looked at: who is the peer is the owner's knowledge."""
         if self.state is State.IDLE or self.state in OVER:
             return None
+        newest = self._unacknowledged[-1:]
         records, rest = record.split(datagram)
         if rest or not records:
             self.dropped[Drop.MALFORMED] += 1
@@ -128,7 +129,7 @@ class Association(abc.ABC):
         early, self._early = self._early, []
         for item in early:
             self._record(item, now)
-        if self._unacknowledged:
+        if self._unacknowledged and self._unacknowledged[-1:] != newest:
             self._acknowledge(now)
         return None
 
@@ -165,7 +166,7 @@ class Association(abc.ABC):
                 "the sequence numbers are used up; DTLS 1.2 has new ones for a new association only"
             )
         self._transmit([self._records.seal(record.APPLICATION_DATA, self._records.epoch, octets)])
-        if self._records.is_worn:
+        if self._records.is_worn and not self._flights.is_under_way:
             self._renew(now)
 
     # Records
@@ -185,10 +186,7 @@ class Association(abc.ABC):
         elif opened.kind == record.HANDSHAKE:
             self._handshake(opened, now)
         elif opened.kind == record.APPLICATION_DATA:
-            if opened.epoch == 0:
-                self.dropped[Drop.PLAINTEXT_DATA] += 1
-            else:
-                self.inbox.append(opened.payload)
+            self._data(opened)
         elif opened.kind == record.ALERT:
             self._heed(opened.payload, opened.epoch)
         elif opened.kind == record.ACK:
@@ -205,6 +203,16 @@ class Association(abc.ABC):
             is_data = item.kind == record.APPLICATION_DATA
             return item.epoch == 1 and self._acknowledges is not True and (is_data or not self._records.reads(1))
         return item.low_epoch != EARLY_DATA if epoch is None else epoch > HANDSHAKE_EPOCH
+
+    def _data(self, opened: Record) -> None:
+        """Take application data. The handshake's epoch is no place for it: there the peer has proven nothing yet."""
+        if opened.epoch == 0:
+            self.dropped[Drop.PLAINTEXT_DATA] += 1
+        elif opened.epoch == HANDSHAKE_EPOCH:
+            detail = f"application data in epoch {HANDSHAKE_EPOCH}"
+            self._fail(RemoteProtocolError(Misbehaviour.UNEXPECTED_MESSAGE, detail, Alert.UNEXPECTED_MESSAGE))
+        else:
+            self.inbox.append(opened.payload)
 
     def _heed(self, payload: bytes, epoch: int) -> None:
         """Take an alert."""
@@ -274,7 +282,7 @@ class Association(abc.ABC):
         self.dropped[Drop.REPEATED] += 1
         is_believed = epoch > 0 or self.state is not State.CONNECTED
         if is_believed and fragment.sequence == self._answering:
-            self._transmit(self._flights.repeat(now))
+            self._transmit(self._flights.repeat(now, record.HEADER.size + HEADER_SIZE + len(fragment.octets)))
 
     @abc.abstractmethod
     def _step(self, message: Message, now: float) -> None:
@@ -293,7 +301,8 @@ class Association(abc.ABC):
 
     def _send_acknowledgement(self) -> None:
         self._acknowledge_at = NEVER
-        payload = acks.ack(sorted(set(self._unacknowledged)))
+        room = acks.capacity(self.mtu - self._records.overhead(self._records.epoch))
+        payload = acks.ack(sorted(set(self._unacknowledged[-room:])))
         if self.state is State.CONNECTED:
             self._unacknowledged.clear()
         self._transmit([self._records.seal(record.ACK, self._records.epoch, payload)])
@@ -309,6 +318,9 @@ class Association(abc.ABC):
             was_under_way = self._flights.is_under_way
             self._transmit(self._flights.acknowledge(numbers, now))
             if was_under_way and not self._flights.is_under_way:
+                if self.state is State.CONNECTED:
+                    self._flights.end()
+                # Else the peer still owes its flight: we have nothing to repeat, but do not wait for ever.
                 self._flight_acknowledged(now)
 
     @abc.abstractmethod

@@ -16,9 +16,9 @@ from trioice.dtls.client13 import Client13
 from trioice.dtls.extensions import UseSrtp
 from trioice.dtls.fragments import Message
 from trioice.dtls.groups import CURVES, GROUPS, KeyShare
-from trioice.dtls.handshake import VERSION_1_3, Handshake, Steps
+from trioice.dtls.handshake import VERSION_1_3, Handshake, Steps, unexpected
 from trioice.dtls.messages import ClientHello, HandshakeType, HelloVerifyRequest, ServerHello
-from trioice.dtls.messages13 import DOWNGRADED, DOWNGRADED_FURTHER
+from trioice.dtls.messages13 import DOWNGRADED, DOWNGRADED_FURTHER, HELLO_RETRY_REQUEST
 from trioice.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from trioice.wire import numbers, opaque
 
@@ -75,6 +75,8 @@ class DtlsClient(Handshake):
     def _hello_verify_request(self, message: Message, now: float) -> State:
         """Begin again with the server's cookie, and with a new transcript (RFC 6347, 4.2.1). This is flight 3 of DTLS 1.2."""
         request = HelloVerifyRequest.read(message.body)
+        if VERSION_1_2 not in self.versions:
+            raise unexpected(message.kind, self.state)
         self._cookies += 1
         if self._cookies > COOKIES:
             raise RemoteProtocolError(
@@ -95,10 +97,17 @@ class DtlsClient(Handshake):
         self._version = Client12(self, hello)
         return self._version.server_hello(hello, self._hello)
 
+    def _connect(self) -> None:
+        super()._connect()
+        self._hello = attrs.evolve(self._hello, extensions=())  # among them a share of over a kilobyte
+
     def _chosen_version(self, hello: ServerHello) -> int:
         """Read which version the server chose, and refuse one that we could have bettered together (RFC 8446, 4.1.3 and 4.2.1)."""
         value = hello.extension(extensions.SUPPORTED_VERSIONS)
         version = hello.version
+        if value is None and hello.random == HELLO_RETRY_REQUEST and VERSION_1_3 in self.versions:
+            detail = "no supported_versions in a HelloRetryRequest"
+            raise RemoteProtocolError(Misbehaviour.MISSING_EXTENSION, detail, Alert.MISSING_EXTENSION)
         if value is not None and VERSION_1_3 in self.versions:
             version = extensions.read_number(value)
             if version != VERSION_1_3:

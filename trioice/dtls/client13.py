@@ -19,12 +19,14 @@ from trioice.dtls.messages import NULL_COMPRESSION, ClientHello, HandshakeType, 
 from trioice.dtls.messages13 import HELLO_RETRY_REQUEST, CertificateRequest13, EncryptedExtensions
 from trioice.dtls.version13 import Version13
 from trioice.errors import Misbehaviour, RemoteProtocolError
-from trioice.wire import opaque
 
 IN_SERVER_HELLO: Final = frozenset({extensions.SUPPORTED_VERSIONS, extensions.KEY_SHARE})
 IN_RETRY_REQUEST: Final = IN_SERVER_HELLO | {extensions.COOKIE}
 IN_ENCRYPTED_EXTENSIONS: Final = frozenset({extensions.SUPPORTED_GROUPS, extensions.USE_SRTP})
 """Which of our extensions may be answered in which message (RFC 8446, 4.2)."""
+
+MAXIMUM_COOKIE: Final = 1024
+"""Octets: the state that a server keeps in one is a few hashes, and we send it again with each repetition of our hello."""
 
 
 class Client13(Version13):
@@ -85,7 +87,9 @@ class Client13(Version13):
             self._shares[group] = GROUPS[group](machine.entropy)
             changes[extensions.KEY_SHARE] = extensions.key_shares(((group, self._shares[group].public),))
         if cookie is not None:
-            changes[extensions.COOKIE] = opaque(2, extensions.read_cookie(cookie))
+            if len(extensions.read_cookie(cookie)) > MAXIMUM_COOKIE:
+                raise _illegal("a cookie that is too long")
+            changes[extensions.COOKIE] = cookie
         if value is None and cookie is None:
             raise _illegal("a HelloRetryRequest for nothing")
         self._forget_first_hello()
@@ -105,6 +109,11 @@ class Client13(Version13):
         request = CertificateRequest13.read(message.body)
         if request.context:
             raise _illegal("a certificate_request_context in the handshake")
+        known = {kind for kind, _ in self._offer.extensions} - {extensions.SIGNATURE_ALGORITHMS}
+        for kind, _ in request.extensions:
+            # Here what we do not know is ignored, as it is in a ClientHello (RFC 8446, 4.2 and 4.3.2).
+            if kind in known:
+                raise _misplaced(kind)
         value = dict(request.extensions).get(extensions.SIGNATURE_ALGORITHMS)
         if value is None:
             raise _missing(extensions.SIGNATURE_ALGORITHMS)
@@ -121,6 +130,11 @@ class Client13(Version13):
         self._machine._send_flight(flight, now)
         return State.CONNECTED
 
+    def connected(self) -> None:
+        """Forget what only the handshake needed: our hello has a share of over a kilobyte."""
+        super().connected()
+        self._offer = attrs.evolve(self._offer, extensions=())
+
     def new_session_ticket(self, message: Message, now: float) -> State:
         """Take no ticket: no call resumes another."""
         return State.CONNECTED
@@ -131,7 +145,7 @@ class Client13(Version13):
         demand_solicited((*self._offer.extensions, *asked), answers)
         for kind, _ in answers:
             if kind not in allowed:
-                raise _illegal(f"extension {kind} in the wrong message")
+                raise _misplaced(kind)
 
     steps: ClassVar[Steps] = {
         State.WAIT_SERVER_HELLO: {HandshakeType.SERVER_HELLO: server_hello},
@@ -156,6 +170,10 @@ def _chosen_suite(machine: Handshake, hello: ServerHello) -> CipherSuite13:
 
 def _illegal(detail: str) -> RemoteProtocolError:
     return RemoteProtocolError(Misbehaviour.ILLEGAL_PARAMETER, detail, Alert.ILLEGAL_PARAMETER)
+
+
+def _misplaced(kind: int) -> RemoteProtocolError:
+    return _illegal(f"extension {kind} in the wrong message")
 
 
 def _missing(kind: int) -> RemoteProtocolError:

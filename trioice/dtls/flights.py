@@ -11,7 +11,7 @@ nor shortens a handshake.
 The final flight of a handshake, and a HelloVerifyRequest, have no timer: the peer asks again if they were lost.
 
 DTLS 1.3 adds acknowledgements, of records: what they carried need not be sent again, and what they left out is sent at once.
-A flight that is acknowledged in full is over, as if it had been answered.
+Of a flight that is acknowledged in full nothing is sent again; where an answer is due, its timer still says how long we wait for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,6 +41,9 @@ one handshake of 35, and 24 in one of 40,000; it takes a minute."""
 REPETITIONS: Final = 16
 """How often at most a flight goes out because the peer repeats its own: twice what a peer like us would ask."""
 
+AMPLIFICATION: Final = 3
+"""Octets that may answer one of a peer that has not shown that it is there (RFC 9000, 8.1 has the same)."""
+
 SENT: Final = 128
 """Records of a flight of which we know what was in them, the newest: an acknowledgement of an older one is of no use any more."""
 
@@ -56,6 +59,7 @@ class Flights:
         "_is_measured",
         "_left",
         "_mtu",
+        "_octets",
         "_peer_is_present",
         "_records",
         "_repetitions",
@@ -86,6 +90,7 @@ class Flights:
         self._transmissions = 0
         self._repetitions = 0
         self._sent_at = 0.0
+        self._octets = 0  # of the latest transmission
 
     def send(self, flight: Flight, now: float, *, awaits_answer: bool = True) -> list[bytes]:
         """Begin a flight, which takes the place of the one before."""
@@ -123,12 +128,13 @@ class Flights:
         self.deadline = now + self._timeout
         return self._datagrams(now)
 
-    def repeat(self, now: float) -> list[bytes]:
-        """Send the flight again because the peer repeats its own; not twice within `LEAST_TIMEOUT`."""
+    def repeat(self, now: float, octets: int) -> list[bytes]:
+        """Send the flight again because the peer repeats its own, in `octets`; not twice within `LEAST_TIMEOUT`."""
         if now - self._sent_at < LEAST_TIMEOUT:
             return []
-        # A flight without a timer needs no limit in number: a HelloVerifyRequest is smaller than three times any question,
-        # and the final flight is repeated for an authenticated Finished only.
+        # A flight without a timer needs no limit in number, but one in size: it asks a peer for its cookie that may not be there.
+        if not self._awaits_answer and self._octets > AMPLIFICATION * octets:
+            return []
         if self._awaits_answer and self._repetitions >= REPETITIONS:
             return []
         self._is_measured = True
@@ -148,11 +154,13 @@ class Flights:
             return []  # of an earlier flight, acknowledged already, or never sent
         self.heard(now)
         self._left = left
-        if not left:
-            self.end()
-            return []
         self._is_measured = True
         return self._datagrams(now)
+
+    @property
+    def epochs(self) -> set[int]:
+        """The epochs that what may have to be sent again belongs to."""
+        return {item.epoch for item, _, _ in self._left}
 
     @property
     def is_under_way(self) -> bool:
@@ -176,4 +184,5 @@ class Flights:
         self._sent |= packed.contents
         while len(self._sent) > SENT:
             del self._sent[next(iter(self._sent))]
+        self._octets = sum(map(len, packed.datagrams))
         return packed.datagrams

@@ -14,6 +14,9 @@ _HEADER: Final = Struct("!IHHI")
 
 HEADER_SIZE: Final = _HEADER.size
 
+LAST_SEQUENCE: Final = 0xFFFF
+"""No message has a higher message_seq, and they do not begin again (RFC 9147, 5.2)."""
+
 AHEAD: Final = 8
 """Messages, beyond the one that is due, of which fragments are kept: no flight has more than six."""
 

@@ -16,6 +16,7 @@ from trioice.wire import Reader, numbers, opaque, uint
 NULL_COMPRESSION: Final = 0
 NAMED_CURVE: Final = 3
 RANDOM_LENGTH: Final = 32
+MAXIMUM_SESSION_ID: Final = 32
 
 
 class HandshakeType(enum.IntEnum):
@@ -73,7 +74,7 @@ class ClientHello(Body):
         return cls(
             version=reader.uint(2),
             random=reader.take(RANDOM_LENGTH),
-            session_id=reader.opaque(1),
+            session_id=_session_id(reader),
             cookie=reader.opaque(1),
             cipher_suites=reader.numbers(2, least=1),
             compression_methods=reader.opaque(1, least=1),
@@ -97,6 +98,13 @@ class ClientHello(Body):
     def extension(self, kind: int) -> bytes | None:
         """Find an extension's value."""
         return dict(self.extensions).get(kind)
+
+
+def _session_id(reader: Reader) -> bytes:
+    session_id = reader.opaque(1)
+    if len(session_id) > MAXIMUM_SESSION_ID:
+        raise Malformed(f"a session id of {len(session_id)} octets")
+    return session_id
 
 
 @attrs.frozen
@@ -131,7 +139,7 @@ class ServerHello(Body):
         return cls(
             version=reader.uint(2),
             random=reader.take(RANDOM_LENGTH),
-            session_id=reader.opaque(1),
+            session_id=_session_id(reader),
             cipher_suite=reader.uint(2),
             compression_method=reader.uint(1),
             extensions=extensions.read(reader),

@@ -7,7 +7,7 @@ DTLS 1.2 has one form of record. DTLS 1.3 has it for epoch 0 alone; under keys i
 has follows from the keys that it was given.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -123,10 +123,15 @@ class RecordLayer:
         keys.writing = writing or keys.writing
         keys.reading = reading or keys.reading
 
-    def retain(self, *epochs: int) -> None:
-        """Forget the keys of all epochs but these and the one that we write in."""
-        kept = {0, self.epoch, *epochs}
-        self._epochs = {number: keys for number, keys in self._epochs.items() if number in kept}
+    def retain(self, *, reading: Collection[int], writing: Collection[int] = ()) -> None:
+        """Forget all keys but those to read these epochs, and to write these and the one that we write in."""
+        for number, keys in list(self._epochs.items()):
+            if number not in reading:
+                keys.reading = None
+            if number not in writing and number != self.epoch:
+                keys.writing = None
+            if number and keys.reading is keys.writing is None:
+                del self._epochs[number]
 
     @property
     def sequences(self) -> Mapping[int, int]:
@@ -166,6 +171,7 @@ class RecordLayer:
     def seal(self, kind: int, epoch: int, payload: bytes) -> bytes:
         """Write a record with the next sequence number of `epoch`."""
         keys = self._epochs[epoch]
+        assert epoch == 0 or keys.writing is not None
         sequence = keys.sequence
         if sequence > MAXIMUM_INDEX:
             # Out of reach as long as application data respects `has_room`.

@@ -11,7 +11,7 @@ from trioice.dtls.association import State
 from trioice.dtls.ciphers import VERSION_1_2
 from trioice.dtls.drops import Drop
 from trioice.dtls.fragments import Message
-from trioice.dtls.handshake import VERSION_1_3, Handshake, Steps
+from trioice.dtls.handshake import VERSION_1_3, VERSIONS, Handshake, Steps
 from trioice.dtls.messages import ClientHello, HandshakeType, HelloVerifyRequest
 from trioice.dtls.server12 import Server12
 from trioice.dtls.server13 import Server13
@@ -57,14 +57,14 @@ class DtlsServer(Handshake):
         return self._version.answer(hello, now)
 
     def _choose_version(self, hello: ClientHello) -> int:
-        """Choose among the client's versions, in our order (RFC 8446, 4.2.1; RFC 9147, 5.3)."""
+        """Choose the newest version that both speak: to a client of 1.3 any other is a downgrade (RFC 8446, 4.1.3 and 4.2.1)."""
         value = hello.extension(extensions.SUPPORTED_VERSIONS)
         if value is not None:
             offered = extensions.read_numbers(value, size=1)
         else:
             offered = [VERSION_1_2] if DTLS <= hello.version <= VERSION_1_2 else []
-        for version in self.versions:
-            if version in offered:
+        for version in VERSIONS:
+            if version in self.versions and version in offered:
                 return version
         raise RemoteProtocolError(Misbehaviour.NO_COMMON_VERSION, alert=Alert.PROTOCOL_VERSION)
 

@@ -19,7 +19,7 @@ from trioice.dtls.alerts import Alert
 from trioice.dtls.association import HANDSHAKE_EPOCH, State
 from trioice.dtls.certificate import OUR_SCHEME
 from trioice.dtls.ciphers13 import CipherSuite13
-from trioice.dtls.fragments import Message
+from trioice.dtls.fragments import LAST_SEQUENCE, Message
 from trioice.dtls.handshake import VERSION_1_3, Handshake, Version
 from trioice.dtls.keys13 import KeySchedule, Traffic
 from trioice.dtls.messages import CertificateVerify, HandshakeType
@@ -65,7 +65,8 @@ class Version13(Version, abc.ABC):
             case State.WAIT_CLIENT_HELLO | State.WAIT_SERVER_HELLO:
                 return 0
             case State.CONNECTED:
-                return max(message.epoch, APPLICATION_EPOCH)
+                # A KeyUpdate is the last message of its epoch, so the next is sent once the peer has new keys (RFC 9147, 8).
+                return self._reading_epoch
             case _:
                 return HANDSHAKE_EPOCH
 
@@ -194,7 +195,7 @@ class Version13(Version, abc.ABC):
         secret = self._next(self.THEIRS)
         self._reading_epoch += 1
         records.install(self._reading_epoch, reading=self._schedule.protection(self._suite, secret))
-        records.retain(self._reading_epoch - 1, self._reading_epoch)
+        self._forget_old_keys()
         if update.is_requested:
             self.renew(now)
         return State.CONNECTED
@@ -202,6 +203,8 @@ class Version13(Version, abc.ABC):
     def renew(self, now: float) -> None:
         """Begin to take new keys for what we send; later, if a flight of ours is still under way."""
         machine = self._machine
+        if machine._next_message > LAST_SEQUENCE:
+            return  # as for epochs that are used up: the request is ignored (RFC 9147, 8)
         if machine._flights.is_under_way:
             self._owes_update = True
             return
@@ -219,9 +222,15 @@ class Version13(Version, abc.ABC):
             secret = self._next(self.OURS)
             records.install(records.epoch + 1, writing=self._schedule.protection(self._suite, secret))
             records.epoch += 1
-            records.retain(self._reading_epoch - 1, self._reading_epoch)
+            self._forget_old_keys()
         if self._owes_update:
             self.renew(now)
+
+    def _forget_old_keys(self) -> None:
+        """Keep what is read late, and what a flight of ours may be repeated under: with a hasty server, our last of the handshake."""
+        machine = self._machine
+        late = (self._reading_epoch - 1, self._reading_epoch)
+        machine._records.retain(reading=late, writing=machine._flights.epochs)
 
     def _next(self, side: bytes) -> bytes:
         """Put the next traffic secret of a side in the place of its present one."""

@@ -19,6 +19,8 @@ from bench.lab.network import Host
 
 START: Final = 60.0
 """Seconds until Firefox listens: three, where nothing else runs."""
+TONE: Final = 1000
+"""Hertz that its own microphone hears."""
 ANSWER: Final = 60.0
 STOP: Final = 10.0
 MARIONETTE: Final = 2828
@@ -31,6 +33,7 @@ PREFERENCES: Final[Mapping[str, object]] = {
     "media.getusermedia.insecure.enabled": True,
     "media.peerconnection.ice.obfuscate_host_addresses": False,
     "media.autoplay.default": 0,
+    "media.cubeb.force_mock_context": True,  # a loudspeaker, without which no AudioContext runs
     # Nobody is to be asked for anything: in the lab all questions end in a timeout.
     "app.normandy.enabled": False,
     "app.update.enabled": False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.lab import dtlswire, frames, wire
+from bench.lab import command, dtlswire, frames, wire
 from bench.lab.direction import QUEUE, Conditions, Direction
 from bench.lab.frames import Record
 from bench.lab.ladder import Ladder
@@ -102,6 +102,27 @@ def test_the_bridge_tells_of_what_it_lost_and_of_what_it_doubled() -> None:
         client.send(b"twice")
         assert [server.recv(100), server.recv(100)] == [b"twice", b"twice"]
         assert [len(record.arrived) for record in network.records()] == [0, 2]
+
+
+# Where there can be none
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "line"),
+    [
+        ("os.geteuid", 1000, "the lab makes network namespaces, which takes root: sudo make lab"),
+        ("shutil.which", None, "the lab needs `ip`: apt-get install iproute2"),
+    ],
+)
+def test_where_there_can_be_no_lab_one_line_says_why(
+    name: str, answer: object, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("bench.lab.namespaces.remove_leftovers", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(name, lambda *_, **__: answer)
+    assert command.main(["--case", "default"]) == 1
+    assert capsys.readouterr().err == f"{line}\n"
 
 
 # What the frames were

@@ -28,7 +28,10 @@ RTT = 0.06
 
 @attrs.frozen(kw_only=True)
 class Expected:
-    """What a case comes to: `trips` says on which trip through the network each came in first, the check being the first."""
+    """What a case comes to: `trips` says on which trip through the network each came in first, the check being the first.
+
+    `tone` is what the client's microphone hears, in hertz.
+    """
 
     version: str
     group: str

@@ -145,8 +145,11 @@ class Carriage:
         return self.sped is not None and self.sped.hello_in_checks
 
     def spend(self, octets: int) -> bool:
-        """Tell whether so many octets may go to a peer that has yet to show that it hears us, and count them."""
-        if self.association is None or self.association.allowance < octets:
+        """Tell whether so many octets may go to a peer that has yet to show that it hears us, and count them.
+
+        What the handshake needs to be repeated is not for media.
+        """
+        if self.association is None or self.association.allowance < octets + self.association.flight_size:
             return False
         self.association.allowance -= octets
         return True

@@ -201,7 +201,8 @@ class Session:
             return
         mark = len(self.events)
         self.ice.expire(now)
-        self._carriage.expire(now)
+        if self.ice.deadline != NEVER:  # else the peer's consent is gone, and nothing more may be said
+            self._carriage.expire(now)
         self._notice(mark, now)
         if self.connected:
             self.rtp.expire(now)

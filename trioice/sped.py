@@ -75,6 +75,8 @@ class Sped:
 
     def take(self, check: stun.Message) -> bytes | None:
         """Take an authenticated check that did not come before; the DTLS datagram that it carries, if that is new."""
+        if self._is_established and not is_spoken(check):
+            self.finish()
         acknowledgement = check.get(stun.META_DTLS_IN_STUN_ACKNOWLEDGEMENT) or b""
         if len(acknowledgement) % 4 or len(acknowledgement) > 4 * ACKNOWLEDGED:
             self.dropped[Drop.MALFORMED_ACKNOWLEDGEMENT] += 1

@@ -31,7 +31,7 @@ from tests.dtls.pairs import (
 )
 from tests.harness.clockwork import loop_iterations
 from trioice.dtls import Certificate, DtlsClient, DtlsServer, Fingerprint, State, extensions
-from trioice.dtls.association import EARLY_RECORDS
+from trioice.dtls.association import EARLY_RECORDS, RECORDS
 from trioice.dtls.client12 import Client12
 from trioice.dtls.drops import Drop
 from trioice.dtls.flights import REPETITIONS, TRANSMISSIONS
@@ -576,6 +576,13 @@ def test_11_a_changed_hello_is_noticed_by_both() -> None:
 
 
 # 12. Storms
+
+
+def test_12_of_a_datagram_full_of_records_a_few_are_looked_at() -> None:
+    pair = Pair().run()
+    pair.server.receive(b"".join(plaintext(APPLICATION_DATA, b"x", sequence=n) for n in range(50)), CLIENT, 1.0)
+    assert pair.server.dropped == {Drop.PLAINTEXT_DATA: RECORDS, Drop.MALFORMED: 1}
+    assert pair.are_connected
 
 
 def test_12_a_storm_of_repeated_hellos_is_answered_in_bounds_and_leaves_the_timer_alone() -> None:

@@ -32,6 +32,9 @@ from trioice.wire import Reader
 EARLY_RECORDS: Final = 16
 """Records kept that come before their time: a final flight and the first application data that overtake a flight."""
 
+RECORDS: Final = 16
+"""Records of a datagram that are looked at: a flight has fewer, and each that is forged costs the work of an opening."""
+
 EARLY_DATA: Final = 1
 """The epoch of 0-RTT data (RFC 9147, 6.1), which nobody may send us: no ticket was ever given."""
 
@@ -111,6 +114,11 @@ class Association(abc.ABC):
         return self._flights.count
 
     @property
+    def flight_size(self) -> int:
+        """Octets that the latest transmission of a flight of ours took."""
+        return self._flights.size
+
+    @property
     def rtt(self) -> float | None:
         """The round-trip time in seconds that the handshake showed, or None where every flight had to be repeated."""
         return self._flights.rtt
@@ -123,7 +131,9 @@ class Association(abc.ABC):
         records, rest = record.split(datagram)
         if rest or not records:
             self.dropped[Drop.MALFORMED] += 1
-        for item in records:
+        if len(records) > RECORDS:
+            self.dropped[Drop.MALFORMED] += 1
+        for item in records[:RECORDS]:
             self._record(item, now)
         # Records that were early may be due now: a Finished once there are keys, application data once we are connected.
         early, self._early = self._early, []

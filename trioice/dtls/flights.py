@@ -59,7 +59,6 @@ class Flights:
         "_is_measured",
         "_left",
         "_mtu",
-        "_octets",
         "_peer_is_present",
         "_records",
         "_repetitions",
@@ -70,6 +69,7 @@ class Flights:
         "count",
         "deadline",
         "rtt",
+        "size",
     )
 
     def __init__(self, records: RecordLayer, first_timeout: float, mtu: int) -> None:
@@ -90,7 +90,7 @@ class Flights:
         self._transmissions = 0
         self._repetitions = 0
         self._sent_at = 0.0
-        self._octets = 0  # of the latest transmission
+        self.size = 0  # of the latest transmission
 
     def send(self, flight: Flight, now: float, *, awaits_answer: bool = True) -> list[bytes]:
         """Begin a flight, which takes the place of the one before."""
@@ -133,7 +133,7 @@ class Flights:
         if now - self._sent_at < LEAST_TIMEOUT:
             return []
         # A flight without a timer needs no limit in number, but one in size: it asks a peer for its cookie that may not be there.
-        if not self._awaits_answer and self._octets > AMPLIFICATION * octets:
+        if not self._awaits_answer and self.size > AMPLIFICATION * octets:
             return []
         if self._awaits_answer and self._repetitions >= REPETITIONS:
             return []
@@ -184,5 +184,5 @@ class Flights:
         self._sent |= packed.contents
         while len(self._sent) > SENT:
             del self._sent[next(iter(self._sent))]
-        self._octets = sum(map(len, packed.datagrams))
+        self.size = sum(map(len, packed.datagrams))
         return packed.datagrams

@@ -229,7 +229,9 @@ class Version13(Version, abc.ABC):
     def _forget_old_keys(self) -> None:
         """Keep what is read late, and what a flight of ours may be repeated under: with a hasty server, our last of the handshake."""
         machine = self._machine
-        late = (self._reading_epoch - 1, self._reading_epoch)
+        late = [self._reading_epoch - 1, self._reading_epoch]
+        if self._reading_epoch == APPLICATION_EPOCH + 1:
+            late.append(HANDSHAKE_EPOCH)  # a peer that was hasty may not have heard that its last flight came
         machine._records.retain(reading=late, writing=machine._flights.epochs)
 
     def _next(self, side: bytes) -> bytes:

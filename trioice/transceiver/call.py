@@ -97,7 +97,7 @@ class Call:
         """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
 
         What is sent when this returns True leaves at once. It may come before the client has shown its certificate, where the handshake
-        came inside its checks; a few seconds of speech may be sent until it has.
+        came inside its checks; until then a few packets leave, and what is more is dropped and counted.
         """
         await self._ready.wait()
         return not self.ended.is_set()

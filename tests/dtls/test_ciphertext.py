@@ -86,6 +86,17 @@ def test_our_form_is_the_long_one() -> None:
     assert writer.seal(APPLICATION_DATA, 3, b"payload") == sealed(b"payload\x17")
 
 
+@pytest.mark.parametrize("sequence", [0, 1, 0xFFFF, 0x1_0000, 0x1234_5678_9ABC, MAXIMUM_INDEX], ids=hex)
+@pytest.mark.parametrize("suite", SUITES, ids=hex)
+def test_the_nonce_is_the_iv_with_all_of_the_number_in_it_and_no_epoch(suite: int, sequence: int) -> None:
+    length = SUITES_13[suite].key_length
+    key, iv = bytes(range(length)), bytes(range(100, 112))
+    protection = Protection13(SUITES_13[suite], key=key, iv=iv, number_key=bytes(length))
+    nonce = bytes(a ^ b for a, b in zip(iv, bytes(4) + sequence.to_bytes(8, "big"), strict=True))
+    expected = SUITES_13[suite].aead(key).encrypt(nonce, b"inner", b"header")
+    assert protection.seal(sequence, b"header", b"inner") == expected
+
+
 @pytest.mark.parametrize("suite", SUITES, ids=hex)
 @pytest.mark.parametrize("long", [True, False])
 @pytest.mark.parametrize("length", [True, False])

@@ -158,6 +158,18 @@ def test_keys_are_renewed_over_a_bad_network_while_data_passes(seed: int) -> Non
         assert len(machine.inbox) > 5
 
 
+def test_what_was_said_before_an_update_stays_unreadable_to_who_sees_the_secrets_after_it() -> None:
+    pair = connected()
+    before = pair.client.key_log_lines()
+    assert len(before) == 5
+    pair.client._renew(0.0)
+    pair.run()
+    for machine in (pair.client, pair.server):
+        left = machine.key_log_lines()
+        assert left == before[:2]  # of the handshake
+        assert all("_TRAFFIC_SECRET_0" not in line and "EXPORTER" not in line for line in left)
+
+
 # When it is time
 
 

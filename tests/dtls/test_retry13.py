@@ -308,8 +308,9 @@ def test_a_guessed_cookie_is_dropped_and_does_not_keep_the_real_one_out() -> Non
         assert answered(pair, with_extension(hello, COOKIE, opaque(2, guess))) == []
     assert answered(pair, without_extensions(hello, COOKIE)) == []
     assert pair.server.dropped == {Drop.BAD_COOKIE: 5}
-    assert answered(pair, hello)
-    assert pair.server.state is State.WAIT_CERTIFICATE
+    final = pair.to_client(answered(pair, hello))
+    pair.to_server(final)
+    assert pair.are_agreed
 
 
 def test_a_cookie_that_nobody_gave_buys_nothing() -> None:

@@ -183,8 +183,9 @@ class Session:
         if packet is None:
             return None
         carried = self._carriage.sped
-        if carried is not None and not carried.is_complete:
-            carried.finish()  # who sends media has keys, and so has all of our handshake
+        if carried is not None and not carried.is_complete and self.config.dtls_role == "server":
+            # A client that sends media has all of our handshake. A server may speak before it has (`dtls.KeysDerived`).
+            carried.finish()
         is_newer = self.rtp.hear(packet, now)
         if is_newer is None:
             return None

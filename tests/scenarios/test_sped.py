@@ -36,7 +36,8 @@ async def test_checks_and_answers_that_carry_dtls_pass_the_relay_like_any_other(
     wire = Wire(world)
     relay = await world.relay()
     dialled = await world.dial(await world.transceiver(dtls_role=role), sped=True)
-    await dialled.hears(200, within=5.0)  # two calm checks long: as DTLS client we hear only from a check that all of ours is there
+    # Two calm checks long: as DTLS client we learn only from a check that all of ours is there.
+    await dialled.hears(200, within=5.0)
     assert dialled.caller.piggyback is not None
     assert dialled.caller.piggyback.state is State.COMPLETE
     assert wire.down >= 1

@@ -1,8 +1,9 @@
-"""RTP and RTCP (RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585): packets as octets, and one peer's statistics and reports."""
+"""RTP and RTCP (RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585, RFC 2198): packets as octets, and one peer's statistics and reports."""
 
 from trioice.rtp.extensions import block, extensions
 from trioice.rtp.header import build, initial_sequence, is_rtcp, read
 from trioice.rtp.reception import Reception
+from trioice.rtp.red import build_red, read_red
 from trioice.rtp.rtcp import (
     GenericNack,
     Goodbye,
@@ -38,10 +39,12 @@ __all__ = [
     "Unknown",
     "block",
     "build",
+    "build_red",
     "decode",
     "encode",
     "extensions",
     "initial_sequence",
     "is_rtcp",
     "read",
+    "read_red",
 ]

@@ -1,0 +1,8 @@
+"""Audio: PCM frames, the codecs that make them of payloads and payloads of them, and what stands between packets and frames.
+
+PCM is always mono, of signed 16-bit samples in little-endian order, at one of `RATES`.
+"""
+
+from trioice.audio.codec import RATES, Codec, Decoder, Encoder, Frame
+
+__all__ = ["RATES", "Codec", "Decoder", "Encoder", "Frame"]

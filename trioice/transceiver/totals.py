@@ -1,8 +1,9 @@
 """What a transceiver counts: its calls, and what their layers counted, summed over those that live and those that have ended."""
 
+import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from trioice.endpoint import Endpoint
 from trioice.metrics import Histogram, Sample
@@ -18,6 +19,10 @@ ROUND_TRIPS: Final = (0.5, 1.1, 1.6, 2.1, 2.6, 3.1, 4.0, 5.0, 6.0, 8.0, 12.0, 20
 
 TIMED: Final = (Step.CHECK, *COUNTED)
 """The steps that metrics tell the times of."""
+
+
+_Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""A metric's name without its prefix, and the labels of one of its series."""
 
 
 class Totals:
@@ -36,7 +41,7 @@ class Totals:
             "Round trips of the path from the first check to each step of a call.",
             ROUND_TRIPS,
         )
-        self._counts: Counter[tuple[str, str, str]] = Counter()  # (metric, label, value) → what ended calls counted
+        self._counts: Counter[_Series] = Counter()  # what ended calls counted
 
     def set_up(self, timeline: Timeline) -> None:
         """Count a call's set-up, once: when it is complete, or with the steps that it reached when the call ends before."""
@@ -63,14 +68,13 @@ class Totals:
             live += 1
             counts.update(dict(_counts(session, now)))
         for drop, count in endpoint.dropped.items():
-            counts["dropped_total", "endpoint", drop.name.lower()] += count
+            counts[_dropped("endpoint", drop)] += count
         yield Sample(name="trioice_calls", kind="gauge", help="Calls that live.", value=live)
         yield _counter("calls_total", "Calls answered.", self.answered)
         for reason, count in self.ended.items():
             yield _counter("calls_ended_total", "Calls that ended, by reason.", count, reason=reason)
-        for (name, layer, reason), count in sorted(counts.items()):
-            labels = {"layer": layer, "reason": reason} if reason else {}
-            yield _counter(name, _HELP[name], count, **labels)
+        for (name, labels), count in sorted(counts.items()):
+            yield _counter(name, _HELP[name], count, **dict(labels))
         yield from self._seconds.samples()
         yield from self._round_trips.samples()
 
@@ -83,14 +87,18 @@ _HELP = {
 }
 
 
-def _counts(session: Session, now: float) -> Iterator[tuple[tuple[str, str, str], int]]:
+def _counts(session: Session, now: float) -> Iterator[tuple[_Series, float]]:
     stats = session.rtp.stats(now)
-    yield ("received_packets_total", "", ""), stats.packets_received
-    yield ("lost_packets_total", "", ""), max(0, stats.packets_lost)
-    yield ("sent_packets_total", "", ""), stats.packets_sent
+    yield ("received_packets_total", ()), stats.packets_received
+    yield ("lost_packets_total", ()), max(0, stats.packets_lost)
+    yield ("sent_packets_total", ()), stats.packets_sent
     for layer, dropped in session.drops():
         for drop, count in dropped.items():
-            yield ("dropped_total", layer, drop.name.lower()), count
+            yield _dropped(layer, drop), count
+
+
+def _dropped(layer: str, drop: enum.Enum) -> _Series:
+    return "dropped_total", (("layer", layer), ("reason", drop.name.lower()))
 
 
 def _counter(name: str, text: str, value: float, **labels: str) -> Sample:

@@ -109,6 +109,16 @@ export class Call extends EventTarget {
     };
   }
 
+  /** What the server counts of our speech: packets before repair and frames after it; null when it cannot be asked just now. */
+  async quality() {
+    if (this.state !== "connected") return null;
+    try {
+      return (await (await this.#send("GET", this.location)).json()).quality ?? null;
+    } catch {
+      return null;
+    }
+  }
+
   async #openMicrophone() {
     if (!navigator.mediaDevices) throw new Error("A browser opens the microphone only for https pages and for localhost.");
     this.#microphone = await navigator.mediaDevices.getUserMedia({ audio: this.#audio });

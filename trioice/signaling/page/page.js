@@ -13,8 +13,10 @@
 import { Call } from "./call.js";
 import { ladder, roundTrips } from "./ladder.js";
 import { Meter } from "./meter.js";
+import { Quality } from "./quality.js";
 
 const REFRESH = 250; // ms between two looks at the figures
+const SECOND = 1000; // ms between two looks at what the server lost
 
 const SENTENCES = {
   idle: "It takes one click and your microphone.",
@@ -27,6 +29,7 @@ const SENTENCES = {
 
 const $ = (id) => document.getElementById(id);
 const meter = new Meter($("wave"), $("meter"));
+const quality = new Quality($("losses"));
 const speaker = Object.assign(new Audio(), { autoplay: true });
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -48,6 +51,7 @@ function begin(clicked) {
   });
   call.start();
   refresh(call);
+  watch(call);
 }
 
 /** What changes at a moment: state, sentence, button, and the steps of the set-up. */
@@ -99,6 +103,21 @@ async function refresh(mine) {
     $("srtp").textContent = cipher;
     $("authentication").textContent = authentication;
     await new Promise((resolve) => setTimeout(resolve, REFRESH));
+  }
+}
+
+/** What the server tells of the speech that it got: asked for once a second while the call lives. */
+async function watch(mine) {
+  quality.clear();
+  $("quality").hidden = true;
+  while (mine === call && live()) {
+    const sentence = quality.take(await mine.quality());
+    if (mine !== call) return;
+    if (sentence) {
+      $("quality").hidden = false;
+      $("repairs").textContent = sentence;
+    }
+    await new Promise((resolve) => setTimeout(resolve, SECOND));
   }
 }
 

@@ -37,7 +37,7 @@ clean:
 	rm -rf .venv dist
 
 .venv/serve: pyproject.toml | .venv/made
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audio]'
 	@touch $@
 
 .venv/test: pyproject.toml | .venv/made

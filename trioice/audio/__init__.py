@@ -4,5 +4,7 @@ PCM is always mono, of signed 16-bit samples in little-endian order, at one of `
 """
 
 from trioice.audio.codec import RATES, Codec, Decoder, Encoder, Frame
+from trioice.audio.library import CodecMissing
+from trioice.audio.opus import Opus
 
-__all__ = ["RATES", "Codec", "Decoder", "Encoder", "Frame"]
+__all__ = ["RATES", "Codec", "CodecMissing", "Decoder", "Encoder", "Frame", "Opus"]

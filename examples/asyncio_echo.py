@@ -118,7 +118,7 @@ class Echo(asyncio.DatagramProtocol):
             transport_address=lambda address: cast("tuple[str, int]", address)[:2],
         )
         session = self.endpoint.admit(config, self.loop.time())
-        self.payload_types[session] = offer.audio.opus
+        self.payload_types[session] = offer.audio.payload_type
         self.react()
         host, port = self.transport.get_extra_info("sockname")
         return sdp.answer(

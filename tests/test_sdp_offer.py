@@ -1,6 +1,7 @@
 """Offers: what real browsers offer is read, and what we cannot answer is refused with a reason."""
 
 import random
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -59,7 +60,7 @@ def test_chromium_offers_what_we_read() -> None:
     assert offer.bundle == ("0", "1")
     assert [section.media for section in offer.sections] == ["audio", "application"]
     audio = offer.audio
-    assert (audio.index, audio.mid, audio.direction, audio.opus) == (0, "0", "sendrecv", 111)
+    assert (audio.index, audio.mid, audio.direction, audio.payload_type) == (0, "0", "sendrecv", 111)
     assert [extension.number for extension in audio.extensions] == [1, 4]
     assert audio.rtcp_rsize
 
@@ -67,7 +68,7 @@ def test_chromium_offers_what_we_read() -> None:
 def test_firefox_has_its_fingerprint_at_session_level() -> None:
     offer = sdp.Offer.read(FIREFOX)
     assert offer.fingerprints[0].digest.hex().startswith("44c47b5b080b")
-    assert (offer.audio.opus, [extension.number for extension in offer.audio.extensions]) == (109, [1, 3])
+    assert (offer.audio.payload_type, [extension.number for extension in offer.audio.extensions]) == (109, [1, 3])
     assert not offer.audio.rtcp_rsize
 
 
@@ -90,7 +91,7 @@ def attr_free(offer: sdp.Offer) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_offer_without_candidates_is_an_offer(name: str) -> None:
-    assert sdp.Offer.read(without("a=candidate:", real(name))).audio.opus
+    assert sdp.Offer.read(without("a=candidate:", real(name))).audio.payload_type
 
 
 def test_fingerprints_of_known_hashes_are_all_kept_and_others_ignored() -> None:
@@ -102,6 +103,7 @@ def test_fingerprints_of_known_hashes_are_all_kept_and_others_ignored() -> None:
     assert algorithms == ["sha-256", "sha-384"]
 
 
+OPUS_ALONE = re.sub(r"SAVPF 111 [0-9 ]+", "SAVPF 111", CHROMIUM)
 AUDIO = CHROMIUM[CHROMIUM.index("m=audio") : CHROMIUM.index("m=application")]
 REFUSED = {
     "ice-lite": (CHROMIUM.replace("a=group:", "a=ice-lite\r\na=group:"), "line 5: a=ice-lite is offered"),
@@ -113,15 +115,53 @@ REFUSED = {
     "a weak fingerprint only": (CHROMIUM.replace("a=fingerprint:sha-256", "a=fingerprint:sha-1"), "no fingerprint of"),
     "no user name": (without("a=ice-ufrag:"), "line 8: no a=ice-ufrag"),
     "no password": (without("a=ice-pwd:"), "line 8: no a=ice-pwd"),
-    "no Opus": (without("a=rtpmap:111"), "line 8: no Opus"),
-    "Opus that is not listed": (CHROMIUM.replace("SAVPF 111 63", "SAVPF 63"), "line 8: no Opus"),
+    "no codec of ours": (OPUS_ALONE.replace("opus/48000/2", "speex/16000"), "line 8: neither Opus nor G.711"),
+    "Opus that is not listed": (OPUS_ALONE.replace("SAVPF 111", "SAVPF 63"), "line 8: neither Opus nor G.711"),
     "Opus where RTCP would be": (
-        CHROMIUM.replace("SAVPF 111", "SAVPF 72").replace("rtpmap:111", "rtpmap:72"),
-        "line 8: no Opus",
+        OPUS_ALONE.replace("SAVPF 111", "SAVPF 72").replace("rtpmap:111", "rtpmap:72"),
+        "line 8: neither Opus nor G.711",
     ),
     "plain RTP": (CHROMIUM.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"), "line 8: the audio section is RTP/AVP"),
     "audio switched off": (CHROMIUM.replace("m=audio 49773", "m=audio 0"), "line 8: the audio section has port 0"),
 }
+
+
+def test_what_chromium_offers_to_repair_speech_is_read() -> None:
+    audio = sdp.Offer.read(CHROMIUM).audio
+    assert (audio.codec, audio.payload_type, audio.red) == ("opus", 111, 63)
+    assert (audio.receiver_rtt, audio.level_extension) == (True, 1)
+
+
+@pytest.mark.parametrize("blocks", ["111/0", "0/111", "111/111x", ""])
+def test_copies_of_anything_but_the_codec_are_not_taken_up(blocks: str) -> None:
+    assert sdp.Offer.read(CHROMIUM.replace("fmtp:63 111/111", f"fmtp:63 {blocks}")).audio.red is None
+
+
+def test_a_level_that_only_we_would_send_is_none() -> None:
+    assert sdp.Offer.read(CHROMIUM.replace("extmap:1 ", "extmap:1/recvonly ")).audio.level_extension is None
+
+
+@pytest.mark.parametrize(
+    ("formats", "codec", "payload_type"),
+    [
+        ("0 8 111", "opus", 111),
+        ("9 8 0", "PCMA", 8),
+        ("13 0 8", "PCMU", 0),
+    ],
+)
+def test_opus_is_chosen_wherever_it_stands_and_else_the_first_of_g711(
+    formats: str, codec: str, payload_type: int
+) -> None:
+    text = CHROMIUM.replace("SAVPF 111 63 9 0 8 13 110 126", f"SAVPF {formats}")
+    for offer in (text, re.sub(r"a=rtpmap:[08] .*\r\n", "", text)):  # these two need no rtpmap
+        audio = sdp.Offer.read(offer).audio
+        assert (audio.codec, audio.payload_type) == (codec, payload_type)
+
+
+def test_g711_under_another_number_is_found_by_its_name() -> None:
+    text = OPUS_ALONE.replace("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 pcmu/8000")
+    audio = sdp.Offer.read(text).audio
+    assert (audio.codec, audio.payload_type) == ("PCMU", 111)
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED.keys())
@@ -218,7 +258,7 @@ def test_with_dtls_in_stun_we_prefer_to_be_passive_and_whoever_runs_us_may_prefe
 
 
 def test_the_second_audio_section_is_taken_where_the_first_cannot_be() -> None:
-    other = AUDIO.replace("a=mid:0", "a=mid:5").replace("opus/48000/2", "speex/16000")
+    other = AUDIO.replace("a=mid:0", "a=mid:5").replace("SAVPF 111 63 9 0 8", "SAVPF 9")
     offer = sdp.Offer.read(CHROMIUM.replace(AUDIO, other + AUDIO))
     assert (offer.audio.index, offer.audio.mid) == (1, "0")
 

@@ -1,9 +1,13 @@
-"""The answer to an offer: one audio section of Opus, everything else rejected (RFC 8829, 5.3; RFC 8839, 5; RFC 8843, 7.3).
+"""The answer to an offer: one audio section, everything else rejected (RFC 8829, 5.3; RFC 8839, 5; RFC 8843, 7.3).
 
 What BUNDLE asks for when sections are rejected (RFC 8843, 7.3.1 and 7.3.3): a rejected section has port 0, no ``a=bundle-only``,
 and is not in the answer's group; the tag, the first of the group, passes to the next section that is accepted. We accept one, so
 the group that we answer is that section alone, wherever it stood in the offer's group. What it needs of the transport it
 carries itself, as an offer that makes a group puts it into every section with a port; a section without port is not accepted.
+
+What the answer asks for to repair speech: retransmission (``nack``), copies of each payload in the next packet (``red`` before the
+codec: browsers send what comes first), and Opus' coarse copies (``useinbandfec``). Browsers offer no ``nack`` for audio, and RFC 4585, 4.2
+lets an answer only keep what was offered; but those that know it take it from an answer, both ways, and the others ignore the line.
 """
 
 from collections.abc import Sequence
@@ -13,7 +17,7 @@ import attrs
 
 from trioice.dtls import Fingerprint
 from trioice.errors import LocalProtocolError
-from trioice.sdp.offer import MIRRORED, AudioSection, Offer, Setup
+from trioice.sdp.offer import ENCODINGS, MIRRORED, AudioSection, Offer, Setup
 from trioice.sdp.parse import Section
 
 HOST_PRIORITY: Final = 126 << 24 | 65535 << 8 | 255
@@ -60,11 +64,12 @@ def answer(
     cname: str,
     origin: int,
     version: int = 1,
+    redundancy: bool = False,
 ) -> str:
     """Answer an offer, with CRLF after every line.
 
     `setup` is what `Offer.answer_setup` told. `origin` numbers the session, 63 bits at most; `version` counts its answers
-    (RFC 8866, 5.2). Raises `LocalProtocolError` when `setup` is not open to an answer.
+    (RFC 8866, 5.2). With `redundancy`, copies of payloads are asked for where they are offered. Raises `LocalProtocolError` when `setup` is not open to an answer.
     """
     if setup == offer.setup:
         raise LocalProtocolError(f"both ends would be DTLS {setup}")
@@ -80,31 +85,40 @@ def answer(
     ]
     for index, section in enumerate(offer.sections):
         if index == audio.index:
-            lines += _destination(section, audio, candidates)
+            lines += _destination(section, audio, candidates, redundancy)
             lines += [f"a=ice-ufrag:{ufrag}", f"a=ice-pwd:{pwd}", f"a=fingerprint:{fingerprint}", f"a=setup:{setup}"]
-            lines += _media(audio, ssrc, cname)
+            lines += _media(audio, ssrc, cname, redundancy)
             lines += [f"a={candidate}" for candidate in candidates] + ["a=end-of-candidates"]
         else:
             lines += _rejected(section)
     return "".join(f"{line}\r\n" for line in lines)
 
 
-def _destination(section: Section, audio: AudioSection, candidates: Sequence[Candidate]) -> list[str]:
+def _destination(
+    section: Section, audio: AudioSection, candidates: Sequence[Candidate], redundancy: bool
+) -> list[str]:
     """Write the section's head: where to send to without ICE is the first candidate's address (RFC 8839, 4.2.1.2)."""
     address, port = (candidates[0].address, candidates[0].port) if candidates else ("0.0.0.0", 9)
+    red = f"{audio.red} " if redundancy and audio.red is not None else ""
     return [
-        f"m=audio {port} {section.protocol} {audio.opus}",
+        f"m=audio {port} {section.protocol} {red}{audio.payload_type}",
         f"c=IN {'IP6' if ':' in address else 'IP4'} {address}",
         *([f"a=mid:{audio.mid}"] if audio.mid else []),
     ]
 
 
-def _media(audio: AudioSection, ssrc: int, cname: str) -> list[str]:
-    direction = MIRRORED[audio.direction]
+def _media(audio: AudioSection, ssrc: int, cname: str, redundancy: bool) -> list[str]:
+    direction, codec = MIRRORED[audio.direction], audio.payload_type
     lines = [f"a={direction}", "a=rtcp-mux"]
     if audio.rtcp_rsize:
         lines.append("a=rtcp-rsize")
-    lines += [f"a=rtpmap:{audio.opus} opus/48000/2", f"a=fmtp:{audio.opus} minptime=10;useinbandfec=1"]
+    if audio.receiver_rtt:
+        lines.append("a=rtcp-xr:rcvr-rtt=all")
+    lines += [f"a=rtpmap:{codec} {ENCODINGS[audio.codec]}", f"a=rtcp-fb:{codec} nack"]
+    if audio.codec == "opus":
+        lines.append(f"a=fmtp:{codec} minptime=10;useinbandfec=1")
+    if redundancy and audio.red is not None:
+        lines += [f"a=rtpmap:{audio.red} red/48000/2", f"a=fmtp:{audio.red} {codec}/{codec}"]
     for extension in audio.extensions:
         if extension.direction != "inactive":
             way = "" if extension.direction == "sendrecv" else f"/{MIRRORED[extension.direction]}"

@@ -1,7 +1,7 @@
 """What a browser offers, as far as we answer it (RFC 8829, 5.3; RFC 8839, 5; RFC 8842, 5; RFC 8843, 7.3; RFC 8122, 5).
 
-An offer is read for the one section that we accept: the first audio section that carries Opus over DTLS-SRTP with RTCP on the same
-port. Attributes of the transport hold for a section when they stand in it, else when they stand in the session (RFC 8866, 5.13;
+An offer is read for the one section that we accept: the first audio section that carries Opus, or else G.711, over DTLS-SRTP with RTCP
+on the same port. Attributes of the transport hold for a section when they stand in it, else when they stand in the session (RFC 8866, 5.13;
 Firefox puts its fingerprint there). Sections that will be rejected are kept for the answer, and what is in them is not read.
 """
 
@@ -17,6 +17,12 @@ Setup: TypeAlias = Literal["active", "passive"]
 """Which end of the DTLS association: active is its client."""
 
 Direction: TypeAlias = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+CodecName: TypeAlias = Literal["opus", "PCMU", "PCMA"]
+"""The codecs that we answer, by their names in rtpmap: Opus wherever it is offered, of the others the first."""
+
+ENCODINGS: Final[dict[CodecName, str]] = {"opus": "opus/48000/2", "PCMU": "PCMU/8000", "PCMA": "PCMA/8000"}
+"""Their encodings (RFC 7587, 7; RFC 3551, 6)."""
 
 AUDIO_LEVEL: Final = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"  # RFC 6464
 SDES_MID: Final = "urn:ietf:params:rtp-hdrext:sdes:mid"  # RFC 8843, 15.1
@@ -40,17 +46,34 @@ class Extension:
     uri: str
     direction: Direction
 
+    @property
+    def sends(self) -> bool:
+        """Whether the client sends it."""
+        return self.direction in ("sendrecv", "sendonly")
+
 
 @attrs.frozen(kw_only=True)
 class AudioSection:
-    """The section that we accept: the one at `index`, whose payload type for Opus is `opus`."""
+    """The section that we accept: the one at `index`, with the codec that we choose of those it offers.
+
+    `red` is the payload type of copies of the codec's payloads (RFC 2198), where they are offered; `receiver_rtt` whether the client
+    wants to measure the round trip when it only listens (RFC 3611, 5.1).
+    """
 
     index: int
     mid: str | None
     direction: Direction
-    opus: int
+    codec: CodecName
+    payload_type: int
+    red: int | None
     extensions: tuple[Extension, ...]
     rtcp_rsize: bool
+    receiver_rtt: bool
+
+    @property
+    def level_extension(self) -> int | None:
+        """The number of the header extension in which the client tells how loud it is (RFC 6464)."""
+        return next((each.number for each in self.extensions if each.uri == AUDIO_LEVEL and each.sends), None)
 
 
 @attrs.frozen(kw_only=True)
@@ -131,21 +154,25 @@ def _audio(description: Description, mids: tuple[str | None, ...]) -> AudioSecti
     for index, section in enumerate(description.sections):
         if section.media == "audio":
             try:
+                codec, payload_type = _codec(section)
                 return AudioSection(
                     index=index,
                     mid=mids[index],
                     direction=_direction((section, description.session)),
-                    opus=_opus(section),
+                    codec=codec,
+                    payload_type=payload_type,
+                    red=_red(section, payload_type),
                     extensions=_extensions(section),
                     rtcp_rsize=section.first("rtcp-rsize") is not None,
+                    receiver_rtt=any("rcvr-rtt=all" in each.value.split() for each in section.all("rtcp-xr")),
                 )
             except OfferRefused as refusal:
                 refused = refused or refusal
     raise refused or OfferRefused(None, "no audio section")
 
 
-def _opus(section: Section) -> int:
-    """Read the payload type of Opus in a section, refusing the section if it cannot be accepted."""
+def _codec(section: Section) -> tuple[CodecName, int]:
+    """Choose a codec and read its payload type, refusing the section if it cannot be accepted."""
     if section.port == 0:
         # The offerer took it out of use; or it is bundle-only and a section that we reject holds its transport. To be
         # selected as the offerer-tagged section its port may not be zero, and without one there is no group (RFC 8843, 7.3.1).
@@ -156,14 +183,38 @@ def _opus(section: Section) -> int:
         raise OfferRefused(section.line, f"the audio section is {section.protocol}, not UDP/TLS/RTP/SAVPF")
     if section.first("rtcp-mux") is None:
         raise OfferRefused(section.line, "no a=rtcp-mux in the audio section")
+    encodings = _encodings(section)
+    known = {encoding.lower(): name for name, encoding in ENCODINGS.items()}
+    offered = [
+        (known[encodings[number]], int(number)) for number in section.formats if encodings.get(number) in known
+    ]
+    if not offered:
+        raise OfferRefused(section.line, "neither Opus nor G.711 in the audio section")
+    return next((each for each in offered if each[0] == "opus"), offered[0])
+
+
+def _encodings(section: Section) -> dict[str, str]:
+    """Read which encoding each payload type stands for, in lower case; without those that would be taken for RTCP."""
+    encodings = {static: ENCODINGS[name].lower() for static, name in _STATIC.items()}
     for attribute in section.all("rtpmap"):
         number, _, encoding = attribute.value.partition(" ")
         if not _NUMBER.fullmatch(number) or int(number) > 127:
             raise SdpError(attribute.line, "the payload type is no number from 0 to 127")
         # 64 to 95 would be taken for RTCP on the same port (RFC 5761, 4).
-        if encoding.lower() == "opus/48000/2" and number in section.formats and not 64 <= int(number) <= 95:
+        if not 64 <= int(number) <= 95:
+            encodings[number] = encoding.lower()
+    return encodings
+
+
+def _red(section: Section, payload_type: int) -> int | None:
+    """Find the payload type of copies whose every block is of the codec's payload type."""
+    encodings = _encodings(section)
+    for attribute in section.all("fmtp"):
+        number, _, blocks = attribute.value.partition(" ")
+        copies = set(blocks.strip().split("/")) == {str(payload_type)}
+        if copies and number in section.formats and encodings.get(number, "").startswith("red/"):
             return int(number)
-    raise OfferRefused(section.line, "no Opus in the audio section")
+    return None
 
 
 def _extensions(section: Section) -> tuple[Extension, ...]:
@@ -263,6 +314,7 @@ MIRRORED: Final[dict[str, Direction]] = {
 
 # RFC 8829, 5.1.2: offers say UDP/TLS/RTP/SAVPF; the others that mean the same over DTLS and UDP are answered in kind.
 _PROTOCOLS: Final = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"})
+_STATIC: Final[dict[str, CodecName]] = {"0": "PCMU", "8": "PCMA"}  # what these formats mean without rtpmap (RFC 3551, 6)
 _HASHES: Final = frozenset({"sha-256", "sha-384", "sha-512"})
 _MID: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-~]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import trio
 
 from trioice import rtp
+from trioice.sdp import AudioSection
 from trioice.session import Session
 from trioice.transceiver.pacer import Stream
 
@@ -31,7 +32,9 @@ class Call:
     """One caller. All verbs are synchronous, and take effect before they return.
 
     `id` is unguessable, as whoever knows it may hang up. `owner` is who asked for the call, as far as calls are counted;
-    `offered` is what the client sent beside its offer, for the agent.
+    `offered` is what the client sent beside its offer, for the agent. `payload_type` is the negotiated codec's, both ways, and
+    `red_payload_type` that of packets with copies of former payloads (RFC 2198, `trioice.rtp.read_red`), where they were asked for;
+    `level_extension` numbers the header extension in which the client tells how loud it is (RFC 6464).
     """
 
     __slots__ = (
@@ -48,11 +51,13 @@ class Call:
         "ended",
         "etag",
         "id",
+        "level_extension",
         "media",
         "name",
         "origin",
         "owner",
         "payload_type",
+        "red_payload_type",
         "session",
         "unread",
         "why",
@@ -65,7 +70,8 @@ class Call:
         *,
         call_id: str,
         owner: str,
-        payload_type: int,
+        audio: AudioSection,
+        redundancy: bool,
         offered: object,
         origin: int,
         answer: str,
@@ -79,7 +85,6 @@ class Call:
         self.answers = 1
         self.origin = origin
         self.etag = etag
-        self.payload_type = payload_type
         self.agreed = "dtls=- group=- srtp=-"  # for logs: what the handshake led to
         self.ended = trio.Event()
         self.why = ""
@@ -90,6 +95,7 @@ class Call:
         self._ssrc = session.config.ssrc
         self._stream: Stream | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
+        self.agree(audio, redundancy=redundancy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
 
@@ -148,6 +154,12 @@ class Call:
     def stats(self) -> dict[str, object]:
         """Counters of the call as plain data, times in seconds."""
         return {"call": self.id, "connected": self.media.connected, **self.media.stats(trio.current_time())}
+
+    def agree(self, audio: AudioSection, *, redundancy: bool) -> None:
+        """Note what offer and answer agreed on (for the transceiver)."""
+        self.payload_type = audio.payload_type
+        self.red_payload_type = audio.red if redundancy else None
+        self.level_extension = audio.level_extension
 
     def begin(self) -> None:
         """Note that packets can be sent (for the transceiver)."""

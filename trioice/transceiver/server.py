@@ -57,7 +57,8 @@ class TransceiverConfig:
     """What a transceiver is told at start.
 
     `candidates` are the addresses that clients are told to send to: the relay's, or its own. The `route` and `keys` make the routing
-    tokens; a relay needs the same keys, and a directory that leads the route here.
+    tokens; a relay needs the same keys, and a directory that leads the route here. `redundancy` is whether clients are asked for copies of
+    each payload in the next packet (RED), which whoever takes packets has to read; by default they are where agents are tasks only.
     """
 
     candidates: Sequence[sdp.Candidate]
@@ -68,6 +69,7 @@ class TransceiverConfig:
     dtls_versions: Sequence[int] = dtls.VERSIONS
     dtls_groups: Sequence[int] = tuple(dtls.GROUPS)
     profiles: Sequence[srtp.Profile] = PROFILES
+    redundancy: bool | None = None
     calls: int = CALLS
     calls_per_owner: int = CALLS_PER_OWNER
     entropy: Entropy = attrs.field(default=os.urandom, repr=False)
@@ -90,6 +92,7 @@ class Transceiver:
         self._owners: Counter[str] = Counter()  # owner → calls that live
         self._packet_agent = packet_agent if packet_agent or agent else echo
         self._agent = agent
+        self._redundancy = config.redundancy if config.redundancy is not None else self._packet_agent is None
         self._media: Media = []
         self._events: Events = []
         outbox: Outbox = []
@@ -147,7 +150,7 @@ class Transceiver:
         if new.setup == _setup(call.media.config):
             raise sdp.OfferRefused(None, f"a restart keeps the DTLS roles, but a=setup:{new.setup} is offered")
         self._restart(call, new.ice_ufrag)
-        call.payload_type = new.audio.opus
+        call.agree(new.audio, redundancy=self._redundancy)
         call.answers += 1
         call.answer = self._answer(call.media.config, call.media.ice.credentials, new, call.origin, call.answers)
         return call.answer
@@ -180,7 +183,8 @@ class Transceiver:
         def send(payload: bytes, timestamp: int, marker: bool) -> None:
             call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes
 
-        return self._pacer.open(send, ptime=ptime, timestamp=int.from_bytes(self.config.entropy(4), "big"))
+        clock_rate = call.media.config.clock_rate
+        return self._pacer.open(send, ptime=ptime, clock_rate=clock_rate, timestamp=int.from_bytes(self.config.entropy(4), "big"))
 
     def hang_up(self, call: Call) -> None:
         """End a call (see `Call.hang_up`)."""
@@ -208,6 +212,7 @@ class Transceiver:
             profiles=config.profiles,
             ssrc=int.from_bytes(entropy(4), "big"),
             cname=_word(entropy(9)),
+            clock_rate=48000 if offer.audio.codec == "opus" else 8000,
             entropy=entropy,
             epoch=self._epoch,
             transport_address=transport_address,
@@ -219,7 +224,8 @@ class Transceiver:
             session,
             call_id=f"rtc_{_word(entropy(18))}.{config.route.shard:x}",  # where it is, for whom a request about it reaches
             owner=owner,
-            payload_type=offer.audio.opus,
+            audio=offer.audio,
+            redundancy=self._redundancy,
             offered=offered,
             origin=origin,
             answer=self._answer(session_config, session_config.credentials, offer, origin, 1),
@@ -262,6 +268,7 @@ class Transceiver:
             cname=config.cname,
             origin=origin,
             version=version,
+            redundancy=self._redundancy,
         )
 
     def _react(self, now: float) -> None:

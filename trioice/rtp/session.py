@@ -202,7 +202,9 @@ class RtpSession:
             self._mend(self._repair, reception, before, packet, header, now)
         return is_newer
 
-    def _mend(self, repair: Repair, reception: Reception, before: int, packet: bytes, header: Header, now: float) -> None:
+    def _mend(
+        self, repair: Repair, reception: Reception, before: int, packet: bytes, header: Header, now: float
+    ) -> None:
         """See what is missing, or has come after all, as a packet is not the one that was expected."""
         if self._rtt is not None:
             repair.rtt = self._rtt

@@ -95,9 +95,7 @@ def answer(
     return "".join(f"{line}\r\n" for line in lines)
 
 
-def _destination(
-    section: Section, audio: AudioSection, candidates: Sequence[Candidate], redundancy: bool
-) -> list[str]:
+def _destination(section: Section, audio: AudioSection, candidates: Sequence[Candidate], redundancy: bool) -> list[str]:
     """Write the section's head: where to send to without ICE is the first candidate's address (RFC 8839, 4.2.1.2)."""
     address, port = (candidates[0].address, candidates[0].port) if candidates else ("0.0.0.0", 9)
     red = f"{audio.red} " if redundancy and audio.red is not None else ""

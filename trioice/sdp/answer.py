@@ -69,8 +69,8 @@ def answer(
     """Answer an offer, with CRLF after every line.
 
     `setup` is what `Offer.answer_setup` told. `origin` numbers the session, 63 bits at most; `version` counts its answers
-    (RFC 8866, 5.2). With `redundancy`, copies of payloads are asked for where they are offered.
-    Raises `LocalProtocolError` when `setup` is not open to an answer.
+    (RFC 8866, 5.2). With `redundancy`, copies of payloads are asked for where they are offered. Raises `LocalProtocolError` when `setup`
+    is not open to an answer.
     """
     if setup == offer.setup:
         raise LocalProtocolError(f"both ends would be DTLS {setup}")

@@ -215,6 +215,8 @@ class Transceiver:
             ssrc=int.from_bytes(entropy(4), "big"),
             cname=_word(entropy(9)),
             clock_rate=48000 if offer.audio.codec == "opus" else 8000,
+            red=offer.audio.red if self._redundancy else None,
+            rtcp_reduced_size=offer.audio.rtcp_rsize,
             entropy=entropy,
             epoch=self._epoch,
             transport_address=transport_address,

@@ -3,8 +3,29 @@
 PCM is always mono, of signed 16-bit samples in little-endian order, at one of `RATES`.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 from trioice.audio.codec import RATES, Codec, Decoder, Encoder, Frame
+from trioice.audio.g711 import G711, PCMA, PCMU
 from trioice.audio.library import CodecMissing
 from trioice.audio.opus import Opus
+from trioice.audio.resample import Resampler
 
-__all__ = ["RATES", "Codec", "CodecMissing", "Decoder", "Encoder", "Frame", "Opus"]
+__all__ = [
+    "CODECS",
+    "G711",
+    "PCMA",
+    "PCMU",
+    "RATES",
+    "Codec",
+    "CodecMissing",
+    "Decoder",
+    "Encoder",
+    "Frame",
+    "Opus",
+    "Resampler",
+]
+
+CODECS: Final[Mapping[str, Codec]] = {codec.name: codec for codec in (Opus(), PCMU, PCMA)}
+"""What calls are answered with, by the names in SDP."""

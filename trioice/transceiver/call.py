@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import trio
 
 from trioice import rtp
-from trioice.audio import Codec, Opus
+from trioice.audio import CODECS
 from trioice.errors import LocalProtocolError
 from trioice.sdp import AudioSection
 from trioice.session import Session
@@ -35,7 +35,7 @@ class Call:
     """One caller. All verbs are synchronous, and take effect before they return.
 
     `id` is unguessable, as whoever knows it may hang up. `owner` is who asked for the call, as far as calls are counted;
-    `offered` is what the client sent beside its offer, for the agent. `payload_type` is the negotiated codec's, both ways, and
+    `offered` is what the client sent beside its offer, for the agent. `codec` is the negotiated one, `payload_type` its, both ways, and
     `red_payload_type` that of packets with copies of former payloads (RFC 2198, `trioice.rtp.read_red`), where they were asked for;
     `level_extension` numbers the header extension in which the client tells how loud it is (RFC 6464).
     """
@@ -115,7 +115,7 @@ class Call:
         return not self.ended.is_set()
 
     def send(self, payload: bytes, timestamp: int, marker: bool = False) -> None:
-        """Send one RTP payload in the negotiated format; `timestamp` is in units of its clock rate (48 kHz for Opus).
+        """Send one RTP payload in the negotiated format; `timestamp` is in units of `codec.clock_rate`.
 
         What is sent before the call is connected, or after it ended, is dropped and counted (`trioice.session.Drop.UNSENT`).
         """
@@ -191,7 +191,7 @@ class Call:
 
     def agree(self, audio: AudioSection, *, redundancy: bool) -> None:
         """Note what offer and answer agreed on (for the transceiver)."""
-        self.codec: Codec = Opus()
+        self.codec = CODECS[audio.codec]
         self.payload_type = audio.payload_type
         self.red_payload_type = audio.red if redundancy else None
         self.level_extension = audio.level_extension

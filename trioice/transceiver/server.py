@@ -222,6 +222,7 @@ class Transceiver:
             clock_rate=CODECS[offer.audio.codec].clock_rate,
             red=offer.audio.red if self._redundancy else None,
             rtcp_reduced_size=offer.audio.rtcp_rsize,
+            receiver_rtt=offer.audio.receiver_rtt,
             entropy=entropy,
             epoch=self._epoch,
             transport_address=transport_address,

@@ -8,9 +8,11 @@ import trio
 
 from trioice import rtp
 from trioice.audio import CODECS
+from trioice.errors import LocalProtocolError
 from trioice.sdp import AudioSection
 from trioice.session import Session
-from trioice.transceiver.pacer import Stream
+from trioice.transceiver.pacer import Source, Stream
+from trioice.transceiver.speaker import BOUND, PTIME, Speaker
 
 BUFFERED: Final = 500
 """Packets that wait for an agent's task: ten seconds of speech. A slower one loses the oldest, counted in `Call.unread`."""
@@ -22,7 +24,7 @@ class Verbs(Protocol):
     def send(self, call: "Call", packet: bytes) -> None:
         """Send a plain RTP packet."""
 
-    def pace(self, call: "Call", ptime: float) -> Stream:
+    def pace(self, call: "Call", ptime: float, source: Source | None = None) -> Stream:
         """Make a stream of payloads that leave in steps."""
 
     def hang_up(self, call: "Call") -> None:
@@ -42,6 +44,7 @@ class Call:
         "_awake",
         "_ready",
         "_sequence",
+        "_speaker",
         "_ssrc",
         "_stream",
         "_verbs",
@@ -96,6 +99,7 @@ class Call:
         self._verbs = verbs
         self._ssrc = session.config.ssrc
         self._stream: Stream | None = None
+        self._speaker: Speaker | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
         self.agree(audio, redundancy=redundancy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
@@ -123,11 +127,39 @@ class Call:
         What is written before the call is connected leaves in time all the same, and is dropped and counted. Raises
         LocalProtocolError for a `ptime` other than 0.01, 0.02, 0.04 and 0.06.
         """
+        if self._speaker is not None:
+            raise LocalProtocolError("the call has a speaker, whose packets these would mingle with")
         if self._stream is None:
             self._stream = self._verbs.pace(self, ptime)
             if self.ended.is_set():
                 self._stream.close()
         return self._stream
+
+    def speaker(self, rate: int = 24000, *, bound: float = BOUND) -> Speaker:
+        """Where PCM of `rate` samples a second is written to be said; one for each call. `bound` is how many seconds may wait.
+
+        Raises LocalProtocolError for a rate that is none of `trioice.audio.RATES`, or another than before, and beside a `stream`;
+        `trioice.audio.CodecMissing` without libopus.
+        """
+        if self._stream is not None:
+            raise LocalProtocolError("the call has a stream, whose packets these would mingle with")
+        if self._speaker is None:
+            self._speaker = Speaker(
+                self.codec,
+                rate,
+                path=self._path,
+                pace=lambda source: self._verbs.pace(self, PTIME, source),
+                bound=bound,
+            )
+            if self.ended.is_set():
+                self._speaker.close()
+        elif self._speaker.rate != rate:
+            raise LocalProtocolError(f"the call's speaker is of {self._speaker.rate} Hz, not of {rate}")
+        return self._speaker
+
+    def _path(self) -> tuple[float | None, float]:
+        stats = self.media.rtp.stats(trio.current_time())
+        return stats.rtt, stats.remote_jitter
 
     def packet(self, payload: bytes, timestamp: int, marker: bool) -> bytes:
         """Build the next RTP packet (for the transceiver)."""
@@ -186,6 +218,8 @@ class Call:
         self._ready.set()
         if self._stream is not None:
             self._stream.close()
+        if self._speaker is not None:
+            self._speaker.close()
         if self._awake is not None:
             self._awake.set()
 

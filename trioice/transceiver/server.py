@@ -24,7 +24,7 @@ from trioice.sansio import Closed, Entropy, Failed, Outbox
 from trioice.session import Session, SessionConfig
 from trioice.transceiver.call import Call, PacketAgent
 from trioice.transceiver.echo import echo
-from trioice.transceiver.pacer import Pacer, Stream
+from trioice.transceiver.pacer import Pacer, Source, Stream
 from trioice.transceiver.totals import Totals
 
 logger = logging.getLogger(__name__)
@@ -182,8 +182,8 @@ class Transceiver:
             call.media.send(packet, trio.current_time())
             self._driver.flush()
 
-    def pace(self, call: Call, ptime: float) -> Stream:
-        """Make a stream of payloads for a call (see `Call.stream`)."""
+    def pace(self, call: Call, ptime: float, source: Source | None = None) -> Stream:
+        """Make a stream of payloads for a call (see `Call.stream` and `Call.speaker`)."""
 
         def send(payload: bytes, timestamp: int, marker: bool) -> None:
             call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes

@@ -17,12 +17,12 @@ SPEECH = voice(RATE, 1.0)
 async def repeat(call: Call) -> None:
     """Say again what is heard, as PCM."""
     listener = Listener(call.codec, call.payload_type, rate=RATE)
-    encoder, stream = call.codec.encoder(RATE), call.stream()
+    speaker = call.speaker(RATE)
     async for packet in call.packets():
         listener.receive([packet], trio.current_time())
         while (frame := listener.next_frame()) is not None:
             assert len(frame.pcm) == 2 * RATE // 50
-            stream.write(encoder.encode(frame.pcm))
+            await speaker.write(frame.pcm)
 
 
 @pytest.mark.parametrize(

@@ -188,10 +188,8 @@ class Transceiver:
         def send(payload: bytes, timestamp: int, marker: bool) -> None:
             call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes
 
-        clock_rate = call.media.config.clock_rate
-        return self._pacer.open(
-            send, ptime=ptime, clock_rate=clock_rate, timestamp=int.from_bytes(self.config.entropy(4), "big")
-        )
+        clock_rate, timestamp = call.media.config.clock_rate, int.from_bytes(self.config.entropy(4), "big")
+        return self._pacer.open(send, ptime=ptime, clock_rate=clock_rate, timestamp=timestamp, source=source)
 
     def hang_up(self, call: Call) -> None:
         """End a call (see `Call.hang_up`)."""

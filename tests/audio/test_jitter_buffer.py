@@ -278,7 +278,7 @@ def test_a_listener_hears_frames_and_tells_what_was_made_up() -> None:
     listener = Listener(StandIn(), OPUS, red=RED, rate=24000, patience=0.0)
     listener.receive([packet(1), packet(4, fec=True), packet(5, at=7)], 0.0)
     heard = []
-    while (frame := listener.next_frame()) is not None:
+    while (frame := listener.read()) is not None:
         assert len(frame.pcm) == 960
         heard.append((frame.timestamp // FRAME, samples(frame.pcm), frame.lost, frame.concealed))
     assert heard == [
@@ -317,7 +317,7 @@ def test_the_time_that_comes_out_is_the_callers() -> None:
         listener.expire(now)
         if number == 29_999:
             listener.close(now)
-        while (frame := listener.next_frame()) is not None:
+        while (frame := listener.read()) is not None:
             total += len(frame.pcm) // 2
     assert total == 30_000 * 320
     assert listener.lost == 3000

@@ -1,6 +1,6 @@
 """RTP and RTCP (RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585, RFC 2198): packets as octets, and one peer's statistics and reports."""
 
-from trioice.rtp.extensions import block, extensions
+from trioice.rtp.extensions import block, element, extensions
 from trioice.rtp.header import build, initial_sequence, is_rtcp, read
 from trioice.rtp.reception import Reception
 from trioice.rtp.red import build_red, read_red
@@ -41,6 +41,7 @@ __all__ = [
     "build",
     "build_red",
     "decode",
+    "element",
     "encode",
     "extensions",
     "initial_sequence",

@@ -127,9 +127,9 @@ class Endpoint:
                 self._break(session, error, now)
                 packet = None
             if packet is not None:
-                # Media brings no deadline nearer, so the agenda need not hear of it.
+                # Media brings no deadline nearer, so the agenda need not hear of it; but for a gap, which may have to be asked for.
                 media.append((session, packet))
-            if packet is None or session.events:
+            if packet is None or session.events or session.stirred:
                 self._settle(session, now)
 
     def expire(self, now: float) -> None:
@@ -188,6 +188,7 @@ class Endpoint:
                     pass
             self._events.append((session, event))
         admitted.events.clear()
+        session.stirred = False
         if over:
             self._forget(session)
         else:

@@ -29,8 +29,9 @@ class SessionConfig:
     """What offer and answer agreed on, and what the session is given to work with.
 
     `profiles` are SRTP protection profiles, `dtls_versions` versions of DTLS, and `dtls_groups` groups of its key exchange, each in our
-    order of preference. `epoch` is wall time minus monotonic time, in seconds; `transport_address` gives the IP address and port behind an
-    `Address`.
+    order of preference. `red` is the payload type of the peer's packets that carry copies of others, `rtcp_reduced_size` whether it takes
+    feedback without a report. `epoch` is wall time minus monotonic time, in seconds; `transport_address` gives the IP address and port
+    behind an `Address`.
     """
 
     credentials: Credentials
@@ -43,6 +44,8 @@ class SessionConfig:
     ssrc: int
     cname: str
     clock_rate: int = 48000
+    red: int | None = None
+    rtcp_reduced_size: bool = False
     entropy: Entropy = attrs.field(repr=False)
     epoch: float
     transport_address: Callable[[Address], tuple[str, int]] = attrs.field(repr=False)
@@ -81,6 +84,7 @@ class Session:
         "ice",
         "owner",
         "rtp",
+        "stirred",
     )
 
     def __init__(
@@ -97,6 +101,7 @@ class Session:
         self.dropped: Counter[Drop] = Counter()
         self.connected = False
         self.ended = False
+        self.stirred = False  # a packet of media may have brought the deadline nearer; for our owner to reset
         self.ice = IceLite(
             config.credentials, transport_address=config.transport_address, outbox=outbox, events=events, now=now
         )
@@ -115,6 +120,8 @@ class Session:
             ssrc=config.ssrc,
             cname=config.cname,
             clock_rate=config.clock_rate,
+            red=config.red,
+            reduced_size=config.rtcp_reduced_size,
             epoch=config.epoch,
             entropy=config.entropy,
             outbox=self._reports,
@@ -189,6 +196,10 @@ class Session:
         is_newer = self.rtp.hear(packet, now)
         if is_newer is None:
             return None
+        if self.rtp.stirred:
+            self.rtp.stirred = False
+            self.stirred = True
+            self._send_reports()
         if is_newer and source is not self._to and source != self._to:
             # Only what is newer than all before: a straggler, or a packet replayed, must not take the path back.
             mark = len(self.events)

@@ -1,7 +1,7 @@
 """RTP and RTCP (RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585, RFC 2198): packets as octets, and one peer's statistics and reports."""
 
 from trioice.rtp.extensions import block, element, extensions
-from trioice.rtp.header import build, initial_sequence, is_rtcp, read
+from trioice.rtp.header import Header, build, initial_sequence, is_rtcp, read
 from trioice.rtp.reception import Reception
 from trioice.rtp.red import build_red, read_red
 from trioice.rtp.rtcp import (
@@ -17,13 +17,15 @@ from trioice.rtp.rtcp import (
     decode,
     encode,
 )
-from trioice.rtp.session import Drop, MediaBegan, RtpSession, RtpStats, SourceLeft
+from trioice.rtp.session import Drop, MediaBegan, RtpSession, SourceLeft
+from trioice.rtp.stats import RtpStats
 from trioice.rtp.transport_feedback import TransportFeedback
 
 __all__ = [
     "Drop",
     "GenericNack",
     "Goodbye",
+    "Header",
     "MediaBegan",
     "Packet",
     "PictureLossIndication",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from trioice.rtp.extensions import block
 from trioice.sansio import Entropy
@@ -13,12 +13,12 @@ from trioice.sansio import Entropy
 #            synchronization source (SSRC) identifier
 HEADER: Final = Struct("!BBHII")
 
+Header: TypeAlias = tuple[int, bool, int, int, int, int, int]
+"""Payload type, marker, sequence, timestamp, SSRC, start and end of the payload, which is without padding and may be empty."""
 
-def read(packet: bytes) -> tuple[int, bool, int, int, int, int, int] | None:
-    """Read an RTP packet: payload type, marker, sequence, timestamp, SSRC, start and end of the payload.
 
-    The payload is without padding and may be empty. None for anything malformed.
-    """
+def read(packet: bytes) -> Header | None:
+    """Read an RTP packet's header; None for anything malformed."""
     end = len(packet)
     if end < 12:
         return None

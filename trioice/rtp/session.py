@@ -24,8 +24,9 @@ import attrs
 
 from trioice.errors import LocalProtocolError
 from trioice.rtp import rtcp
-from trioice.rtp.header import HEADER, is_rtcp, read
+from trioice.rtp.header import HEADER, Header, is_rtcp, read
 from trioice.rtp.reception import Reception
+from trioice.rtp.repair import Repair
 from trioice.rtp.rtcp import (
     CNAME,
     GenericNack,
@@ -36,6 +37,7 @@ from trioice.rtp.rtcp import (
     SenderReport,
     SourceDescription,
 )
+from trioice.rtp.stats import RtpStats
 from trioice.sansio import NEVER, Address, Entropy, Event, Outbox
 
 SOURCES: Final = 16
@@ -71,25 +73,6 @@ class MediaBegan(Event):
     """Packets have gone both ways: the peer was heard, and something was sent to it. Announced once."""
 
 
-@attrs.frozen(kw_only=True)
-class RtpStats:
-    """Counters since the start. Times are seconds; octets are of payload; `remote_` is what the peer last reported of ours."""
-
-    packets_received: int
-    octets_received: int
-    packets_lost: int
-    jitter: float
-    packets_sent: int
-    octets_sent: int
-    remote_lost: int
-    remote_jitter: float
-    rtt: float | None
-    nacks: int
-    plis: int
-    reports_received: int
-    reports_sent: int
-
-
 class RtpSession:
     """One peer: `ssrc` and `cname` are ours. A machine (`trioice.sansio.Machine`) whose `receive` returns media.
 
@@ -107,12 +90,16 @@ class RtpSession:
         "_hearing",
         "_left",
         "_nacks",
+        "_nacks_sent",
         "_octets",
         "_outbox",
         "_packets",
         "_packets_before",
         "_plis",
+        "_red",
+        "_reduced_size",
         "_remote",
+        "_repair",
         "_reports_received",
         "_reports_sent",
         "_rtt",
@@ -125,6 +112,7 @@ class RtpSession:
         "first_sent",
         "peer",
         "report_at",
+        "stirred",
     )
 
     def __init__(
@@ -137,11 +125,14 @@ class RtpSession:
         outbox: Outbox,
         events: list[Event],
         clock_rate: int = 48000,
+        red: int | None = None,
+        reduced_size: bool = False,
         peer: Address = None,
     ) -> None:
         self.peer = peer
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
+        self.stirred = False  # a packet that was heard may have brought the deadline nearer; for the owner to reset
         self.first_heard: float | None = None  # when the first packet came, and when our first went out
         self.first_sent: float | None = None
         self._ssrc, self._clock_rate, self._epoch, self._entropy = ssrc, clock_rate, epoch, entropy
@@ -157,12 +148,26 @@ class RtpSession:
         self._packets_before = (0, 0)  # `_packets` at the report before the last, and at the last
         self._remote: ReportBlock | None = None
         self._rtt: float | None = None
-        self._nacks = self._plis = self._reports_received = self._reports_sent = 0
+        self._red, self._reduced_size = red, reduced_size
+        self._repair: Repair | None = None
+        self._nacks = self._nacks_sent = self._plis = self._reports_received = self._reports_sent = 0
 
     @property
     def deadline(self) -> float:
-        """When the next report is due, or NEVER before the start."""
-        return self.report_at
+        """When the next report or question is due, or NEVER before the start."""
+        return self.report_at if self._repair is None else min(self.report_at, self._repair.deadline)
+
+    @property
+    def repair_window(self) -> float:
+        """For how many seconds what is missing is asked for, from when the gap was seen on; 0 for not at all."""
+        return 0.0 if self._repair is None else self._repair.window
+
+    @repair_window.setter
+    def repair_window(self, window: float) -> None:
+        if self._repair is not None:
+            self._repair.window = window
+        elif window > 0:
+            self._repair = Repair(window, red=self._red)
 
     def start(self, now: float) -> None:
         """Begin to report, before any media; the first packet either way begins it too."""
@@ -187,7 +192,35 @@ class RtpSession:
             return None
         _, _, sequence, timestamp, ssrc, start, end = header
         reception = self._current if ssrc == self._hearing else self._switch(ssrc, sequence, timestamp, now)
-        return None if reception is None else reception.note(sequence, timestamp, end - start, now)
+        if reception is None:
+            return None
+        if self._repair is None:
+            return reception.note(sequence, timestamp, end - start, now)
+        before = reception.highest
+        is_newer = reception.note(sequence, timestamp, end - start, now)
+        if reception.highest != before + 1:
+            self._mend(self._repair, reception, before, packet, header, now)
+        return is_newer
+
+    def _mend(
+        self, repair: Repair, reception: Reception, before: int, packet: bytes, header: Header, now: float
+    ) -> None:
+        """See what is missing, or has come after all, as a packet is not the one that was expected."""
+        if self._rtt is not None:
+            repair.rtt = self._rtt
+        repair.note(reception.highest, before, packet, header, now)
+        self._ask(repair, now)
+        self.stirred = True
+
+    def _ask(self, repair: Repair, now: float) -> None:
+        """Ask for what is to be asked for now."""
+        missing = repair.due(now) if repair.deadline <= now and not self._closed else ()
+        if missing:
+            nack = GenericNack(self._ssrc, self._hearing, tuple(index & 0xFFFF for index in missing))
+            self._nacks_sent += 1
+            # Without reduced size, a compound begins with a report and names its sender (RFC 3550, 6.1; RFC 5506, 4).
+            head = () if self._reduced_size else (ReceiverReport(self._ssrc), self._description)
+            self._outbox.append((rtcp.encode((*head, nack)), self.peer))
 
     def _switch(self, ssrc: int, sequence: int, timestamp: int, now: float) -> Reception | None:
         """Hear another SSRC than before; None where it is one too many."""
@@ -200,6 +233,8 @@ class RtpSession:
             if self.first_heard is None:
                 self.first_heard = now
                 self._begin(now)
+        if self._repair is not None:
+            self._repair.clear()
         self._hearing, self._current = ssrc, reception
         return reception
 
@@ -228,7 +263,9 @@ class RtpSession:
             self._events.append(MediaBegan())
 
     def expire(self, now: float) -> None:
-        """Report, if a report is due."""
+        """Report, and ask for what is missing, if that is due."""
+        if self._repair is not None:
+            self._ask(self._repair, now)
         if now >= self.report_at:
             self._report(now)
             self.report_at = now + self._draw(*REPORT_INTERVAL)
@@ -239,9 +276,12 @@ class RtpSession:
             self._report(now, Goodbye((self._ssrc,)))
         self._closed = True
         self.report_at = NEVER
+        if self._repair is not None:
+            self._repair.clear()
 
     def stats(self, now: float) -> RtpStats:
         """Sum up, over all of the peer's SSRCs; the jitter is that of the one heard last."""
+        repair = self._repair or Repair(0.0)
         packets, octets, lost = self._left
         for reception in self._sources.values():
             packets += reception.packets
@@ -258,6 +298,12 @@ class RtpSession:
             remote_jitter=self._remote.jitter / self._clock_rate if self._remote else 0.0,
             rtt=self._rtt,
             nacks=self._nacks,
+            nacks_sent=self._nacks_sent,
+            packets_missed=repair.missed,
+            repaired_by_red=repair.by_red,
+            repaired_by_nack=repair.by_nack,
+            late=repair.late,
+            unrepaired=repair.unrepaired,
             plis=self._plis,
             reports_received=self._reports_received,
             reports_sent=self._reports_sent,

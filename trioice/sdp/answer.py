@@ -69,7 +69,8 @@ def answer(
     """Answer an offer, with CRLF after every line.
 
     `setup` is what `Offer.answer_setup` told. `origin` numbers the session, 63 bits at most; `version` counts its answers
-    (RFC 8866, 5.2). With `redundancy`, copies of payloads are asked for where they are offered. Raises `LocalProtocolError` when `setup` is not open to an answer.
+    (RFC 8866, 5.2). With `redundancy`, copies of payloads are asked for where they are offered. Raises `LocalProtocolError` when `setup`
+    is not open to an answer.
     """
     if setup == offer.setup:
         raise LocalProtocolError(f"both ends would be DTLS {setup}")
@@ -94,9 +95,7 @@ def answer(
     return "".join(f"{line}\r\n" for line in lines)
 
 
-def _destination(
-    section: Section, audio: AudioSection, candidates: Sequence[Candidate], redundancy: bool
-) -> list[str]:
+def _destination(section: Section, audio: AudioSection, candidates: Sequence[Candidate], redundancy: bool) -> list[str]:
     """Write the section's head: where to send to without ICE is the first candidate's address (RFC 8839, 4.2.1.2)."""
     address, port = (candidates[0].address, candidates[0].port) if candidates else ("0.0.0.0", 9)
     red = f"{audio.red} " if redundancy and audio.red is not None else ""

@@ -185,9 +185,7 @@ def _codec(section: Section) -> tuple[CodecName, int]:
         raise OfferRefused(section.line, "no a=rtcp-mux in the audio section")
     encodings = _encodings(section)
     known = {encoding.lower(): name for name, encoding in ENCODINGS.items()}
-    offered = [
-        (known[encodings[number]], int(number)) for number in section.formats if encodings.get(number) in known
-    ]
+    offered = [(known[encodings[number]], int(number)) for number in section.formats if encodings.get(number) in known]
     if not offered:
         raise OfferRefused(section.line, "neither Opus nor G.711 in the audio section")
     return next((each for each in offered if each[0] == "opus"), offered[0])
@@ -314,7 +312,10 @@ MIRRORED: Final[dict[str, Direction]] = {
 
 # RFC 8829, 5.1.2: offers say UDP/TLS/RTP/SAVPF; the others that mean the same over DTLS and UDP are answered in kind.
 _PROTOCOLS: Final = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"})
-_STATIC: Final[dict[str, CodecName]] = {"0": "PCMU", "8": "PCMA"}  # what these formats mean without rtpmap (RFC 3551, 6)
+_STATIC: Final[dict[str, CodecName]] = {
+    "0": "PCMU",
+    "8": "PCMA",
+}  # what these formats mean without rtpmap (RFC 3551, 6)
 _HASHES: Final = frozenset({"sha-256", "sha-384", "sha-512"})
 _MID: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-~]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,3}")

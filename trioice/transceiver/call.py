@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import trio
 
 from trioice import rtp
+from trioice.audio import Codec, Opus
 from trioice.sdp import AudioSection
 from trioice.session import Session
+from trioice.transceiver.microphone import Microphone, Speech
 from trioice.transceiver.pacer import Stream
 
 BUFFERED: Final = 500
@@ -34,13 +36,16 @@ class Call:
     `id` is unguessable, as whoever knows it may hang up. `owner` is who asked for the call, as far as calls are counted;
     `offered` is what the client sent beside its offer, for the agent. `payload_type` is the negotiated codec's, both ways, and
     `red_payload_type` that of packets with copies of former payloads (RFC 2198, `trioice.rtp.read_red`), where they were asked for;
-    `level_extension` numbers the header extension in which the client tells how loud it is (RFC 6464).
+    `level_extension` numbers the header extension in which the client tells how loud it is (RFC 6464). `codec` turns payloads into PCM.
     """
 
     __slots__ = (
         "_awake",
+        "_is_read",
+        "_microphones",
         "_ready",
         "_sequence",
+        "_speeches",
         "_ssrc",
         "_stream",
         "_verbs",
@@ -48,6 +53,7 @@ class Call:
         "agreed",
         "answer",
         "answers",
+        "codec",
         "ended",
         "etag",
         "id",
@@ -98,6 +104,9 @@ class Call:
         self.agree(audio, redundancy=redundancy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
+        self._is_read = False  # whether packets were asked for
+        self._microphones: tuple[Microphone, ...] = ()
+        self._speeches: tuple[Speech, ...] = ()
 
     async def ready(self) -> bool:
         """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
@@ -136,8 +145,48 @@ class Call:
         """The caller's plain RTP packets as they come, until the call ends: ``async for packet in call.packets()``. For one consumer."""
         return Packets(self)
 
+    def microphone(self, rate: int = 24000, patience: float | Literal["auto"] = 0.25) -> Microphone:
+        """Hear the caller as PCM of `rate` samples a second: ``async for frame in call.microphone()``, see `trioice.audio.Frame`.
+
+        What is missing is waited for, and asked for again, but no packet that has come is held back for longer than `patience` seconds, 0
+        to 3; "auto" waits for as long as it is worth it (`trioice.audio.AutoPatience`). A call may have several microphones. The first also
+        hears what came before it was opened, up to ten seconds, unless it was read by `packets`. Raises LocalProtocolError for another rate
+        or patience.
+        """
+        microphone = Microphone.open(self, rate, patience)
+        self._microphones = (*self._microphones, microphone)
+        self._repair()
+        if not self._is_read and self._waiting:
+            microphone.deliver(list(self._waiting), trio.current_time())
+            self._waiting.clear()
+        if self.ended.is_set():
+            microphone.close()
+        return microphone
+
+    def speech(self, *, on: float = ON, off: float = OFF) -> Speech:
+        """Hear when the caller begins to speak and ceases to: ``async for change in call.speech()``, see `trioice.audio.SpeechStarted`.
+
+        It is told from the levels that the client sends (RFC 6464), so it costs no decoding, and without `level_extension` nothing is told.
+        Speech is on after `on` seconds of voice, and off after `off` seconds of none.
+        """
+        speech = Speech(Activity(self.level_extension, self.codec.clock_rate, on=on, off=off), self._forget)
+        self._speeches = (*self._speeches, speech)
+        if self.ended.is_set():
+            speech.close()
+        return speech
+
+    def _forget(self, ear: object) -> None:
+        self._microphones = tuple(one for one in self._microphones if one is not ear)
+        self._speeches = tuple(one for one in self._speeches if one is not ear)
+        self._repair()
+
+    def _repair(self) -> None:
+        """Have asked for what is missing for as long as the most patient microphone waits for it."""
+        self.media.rtp.repair_window = max((microphone.window for microphone in self._microphones), default=0.0)
+
     async def next_packet(self) -> bytes | None:
         """Wait for the next plain RTP packet; None when the call has ended and all were read."""
+        self._is_read = True
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._waiting:
             if self.ended.is_set():

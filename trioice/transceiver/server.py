@@ -184,7 +184,9 @@ class Transceiver:
             call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes
 
         clock_rate = call.media.config.clock_rate
-        return self._pacer.open(send, ptime=ptime, clock_rate=clock_rate, timestamp=int.from_bytes(self.config.entropy(4), "big"))
+        return self._pacer.open(
+            send, ptime=ptime, clock_rate=clock_rate, timestamp=int.from_bytes(self.config.entropy(4), "big")
+        )
 
     def hang_up(self, call: Call) -> None:
         """End a call (see `Call.hang_up`)."""
@@ -213,6 +215,8 @@ class Transceiver:
             ssrc=int.from_bytes(entropy(4), "big"),
             cname=_word(entropy(9)),
             clock_rate=48000 if offer.audio.codec == "opus" else 8000,
+            red=offer.audio.red if self._redundancy else None,
+            rtcp_reduced_size=offer.audio.rtcp_rsize,
             entropy=entropy,
             epoch=self._epoch,
             transport_address=transport_address,

@@ -1,0 +1,211 @@
+"""Which packets are missing, and when they are asked for."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from trioice.rtp import build, build_red, decode
+from trioice.rtp.header import read
+from trioice.rtp.repair import MISSING, OVERTAKEN, Repair
+from trioice.rtp.rtcp import GenericNack, ReceiverReport, SourceDescription
+from trioice.rtp.session import RtpSession
+from trioice.sansio import NEVER, Outbox
+
+OPUS, RED = 111, 63
+FRAME = 960
+RTT = 0.1
+AGAIN = RTT + RTT / 8
+
+
+def packet(number: int, copies: int = 0) -> bytes:
+    if not copies:
+        return build(OPUS, False, number, number * FRAME, 7, b"payload")
+    blocks = [(OPUS, FRAME * back, b"copy") for back in range(copies, 0, -1)]
+    return build(RED, False, number, number * FRAME, 7, build_red([*blocks, (OPUS, 0, b"payload")]))
+
+
+class Listening:
+    """A repair, and the questions that it asked: (when, indices)."""
+
+    def __init__(self, window: float = 1.0, start: int = 100) -> None:
+        self.repair = Repair(window, red=RED, rtt=RTT)
+        self.highest = start
+        self.asked: list[tuple[float, list[int]]] = []
+
+    def hears(self, number: int, now: float, copies: int = 0) -> "Listening":
+        self.until(now)
+        octets = packet(number, copies)
+        header = read(octets)
+        assert header is not None
+        before, self.highest = self.highest, max(self.highest, number)
+        if self.highest != before + 1:
+            self.repair.note(self.highest, before, octets, header, now)
+            self._due(now)
+        return self
+
+    def until(self, now: float) -> "Listening":
+        while self.repair.deadline < now:
+            self._due(self.repair.deadline)
+        return self
+
+    def _due(self, now: float) -> None:
+        if self.repair.deadline <= now and (missing := self.repair.due(now)):
+            self.asked.append((round(now, 6), missing))
+
+
+def test_a_gap_is_asked_for_at_once_and_again_after_each_round_trip_as_long_as_that_is_of_use() -> None:
+    listening = Listening(window=0.5).hears(101, 0.0).hears(104, 1.0)
+    listening.until(9.0)
+    times = [when for when, _ in listening.asked]
+    assert [missing for _, missing in listening.asked] == [[102, 103]] * len(times)
+    assert times == pytest.approx([1.0, 1.0 + AGAIN, 1.0 + 2 * AGAIN, 1.0 + 3 * AGAIN])
+    assert times[-1] + RTT < 1.5
+    assert (listening.repair.missed, listening.repair.unrepaired) == (2, 2)
+    assert listening.repair.deadline == NEVER
+
+
+def test_what_comes_again_is_not_asked_for_any_more() -> None:
+    listening = Listening().hears(103, 1.0).hears(101, 1.0 + RTT).hears(102, 1.0 + RTT)
+    assert listening.until(9.0).asked == [(1.0, [101, 102])]
+    assert (listening.repair.by_nack, listening.repair.late, listening.repair.unrepaired) == (2, 0, 0)
+
+
+def test_what_a_copy_brings_is_not_asked_for() -> None:
+    listening = Listening().hears(102, 1.0, copies=1)
+    assert listening.asked == []
+    assert listening.repair.by_red == 1
+    listening.hears(105, 2.0, copies=1)
+    assert listening.asked == [(2.0, [103])]
+
+
+def test_a_retransmission_brings_its_copies_too() -> None:
+    listening = Listening().hears(105, 1.0).hears(103, 1.2, copies=2)
+    assert (listening.repair.by_nack, listening.repair.by_red) == (1, 2)
+    assert list(listening.repair._missing) == [104]
+
+
+def test_malformed_copies_bring_nothing() -> None:
+    octets = build(RED, False, 102, 0, 7, b"\xff")
+    header = read(octets)
+    assert header is not None
+    repair = Repair(1.0, red=RED)
+    repair.note(102, 100, octets, header, 0.0)
+    assert repair.due(0.0) == [101]
+
+
+def test_a_path_that_reorders_is_given_time_before_the_first_question() -> None:
+    listening = Listening()
+    now = 1.0
+    for number in range(101, 200, 2):  # each pair the wrong way round, 10 ms apart
+        listening.hears(number + 1, now).hears(number, now + 0.01)
+        now += 0.04
+    assert len(listening.asked) == 1  # the first, when nothing was known
+    assert listening.repair.late == 50
+    assert listening.repair._wait == pytest.approx(0.0125)
+    # And less with each packet that was really lost, so that no question is late for long.
+    for number in range(202, 302, 2):
+        listening.hears(number, now).hears(number - 1, now + 0.15)
+        now += 0.2
+    assert listening.repair._wait < 0.001
+
+
+def test_the_time_that_is_given_is_bounded() -> None:
+    listening = Listening(window=9.0)
+    listening.repair.rtt = 10.0
+    listening.hears(102, 1.0).hears(101, 5.0)
+    assert listening.repair._wait == OVERTAKEN
+
+
+def test_a_jump_is_asked_for_as_far_as_anybody_remembers() -> None:
+    listening = Listening().hears(101 + 10_000, 1.0)
+    (when, missing) = listening.asked[0]
+    assert (when, len(missing), missing[-1]) == (1.0, MISSING, 10_100)
+    assert listening.repair.unrepaired == 10_000 - MISSING
+    assert listening.repair.missed == 10_000
+
+
+def test_another_source_forgets_what_was_missing() -> None:
+    repair = Listening().hears(103, 1.0).repair
+    repair.clear()
+    assert (repair.unrepaired, repair.deadline) == (2, NEVER)
+
+
+# -- within a session
+
+
+def session(outbox: Outbox, *, reduced_size: bool = True) -> RtpSession:
+    heard = RtpSession(
+        ssrc=1,
+        cname="us",
+        epoch=0.0,
+        entropy=random.Random(3).randbytes,
+        outbox=outbox,
+        events=[],
+        red=RED,
+        reduced_size=reduced_size,
+    )
+    heard.repair_window = 1.0
+    return heard
+
+
+def questions(outbox: Outbox) -> list[tuple[int, ...]]:
+    nacks = []
+    for octets, _ in outbox:
+        nacks += [packet.lost for packet in decode(octets) or () if isinstance(packet, GenericNack)]
+    return nacks
+
+
+def hear(heard: RtpSession, numbers: Sequence[int], now: float) -> None:
+    for number in numbers:
+        heard.hear(packet(number), now)
+
+
+def test_a_session_asks_in_rtcp_in_the_same_turn() -> None:
+    outbox: Outbox = []
+    heard = session(outbox)
+    hear(heard, [65534, 65535, 2], 1.0)
+    assert questions(outbox) == [(0, 1)]
+    assert heard.stirred
+    assert heard.deadline == pytest.approx(1.0 + AGAIN)
+    hear(heard, [0, 1], 1.2)
+    assert heard.stats(1.2).repaired_by_nack == 2
+    assert heard.stats(1.2).packets_missed == 2
+    assert heard.deadline == heard.report_at
+
+
+@pytest.mark.parametrize("reduced_size", [True, False])
+def test_a_question_stands_behind_a_report_unless_reduced_size_was_agreed_on(reduced_size: bool) -> None:
+    outbox: Outbox = []
+    hear(session(outbox, reduced_size=reduced_size), [1, 3], 1.0)
+    kinds = [type(packet) for packet in decode(outbox[0][0]) or ()]
+    assert kinds == ([GenericNack] if reduced_size else [ReceiverReport, SourceDescription, GenericNack])
+
+
+def test_a_session_asks_again_when_it_expires() -> None:
+    outbox: Outbox = []
+    heard = session(outbox)
+    hear(heard, [1, 3], 1.0)
+    heard.expire(1.0 + AGAIN)
+    assert questions(outbox) == [(2,), (2,)]
+    assert heard.stats(2.0).nacks_sent == 2
+
+
+def test_nothing_is_asked_for_without_a_window_or_after_the_end() -> None:
+    outbox: Outbox = []
+    heard = session(outbox)
+    heard.close(0.0)
+    hear(heard, [1, 3], 1.0)
+    plain = RtpSession(
+        ssrc=1, cname="us", epoch=0.0, entropy=random.Random(3).randbytes, outbox=outbox, events=[], red=RED
+    )
+    hear(plain, [1, 3], 1.0)
+    assert questions(outbox) == []
+    assert plain.stats(1.0).packets_missed == 0
+    assert (plain.repair_window, heard.repair_window) == (0.0, 1.0)
+
+
+def test_in_order_a_session_does_nothing_for_repair() -> None:
+    heard = session([])
+    hear(heard, range(1, 200), 1.0)
+    assert not heard.stirred

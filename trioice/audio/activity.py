@@ -63,7 +63,18 @@ class Hysteresis:
     is for when none come any more.
     """
 
-    __slots__ = ("_began", "_heard", "_off", "_on", "_position", "_voiced", "_weight", "changes", "deadline", "speaking")
+    __slots__ = (
+        "_began",
+        "_heard",
+        "_off",
+        "_on",
+        "_position",
+        "_voiced",
+        "_weight",
+        "changes",
+        "deadline",
+        "speaking",
+    )
 
     def __init__(self, on: float = ON, off: float = OFF) -> None:
         if not (on >= 0 and off > 0):

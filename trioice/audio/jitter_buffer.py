@@ -141,7 +141,9 @@ class JitterBuffer:
         self._arrived = -math.inf  # when the last packet came
         self._silent: set[int] = set()  # indices of packets without audio, above `_index`
         self._waiting: dict[int, _Waiting] = {}  # timestamp → what waits there, the first that came first
-        self._given_up: deque[tuple[int, int, float]] = deque(maxlen=GIVEN_UP)  # losses: from, to, when each gap was seen
+        self._given_up: deque[tuple[int, int, float]] = deque(
+            maxlen=GIVEN_UP
+        )  # losses: from, to, when each gap was seen
 
     def receive(self, packet: bytes, now: float) -> None:
         """Take a plain RTP packet."""

@@ -8,9 +8,10 @@ import trio
 
 from trioice import rtp
 from trioice.audio import Codec, Opus
+from trioice.audio.activity import OFF, ON, Activity
 from trioice.sdp import AudioSection
 from trioice.session import Session
-from trioice.transceiver.microphone import Microphone, Speech
+from trioice.transceiver.microphone import Ears, Microphone, Speech
 from trioice.transceiver.pacer import Stream
 
 BUFFERED: Final = 500
@@ -41,11 +42,10 @@ class Call:
 
     __slots__ = (
         "_awake",
+        "_ears",
         "_is_read",
-        "_microphones",
         "_ready",
         "_sequence",
-        "_speeches",
         "_ssrc",
         "_stream",
         "_verbs",
@@ -105,8 +105,7 @@ class Call:
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
         self._is_read = False  # whether packets were asked for
-        self._microphones: tuple[Microphone, ...] = ()
-        self._speeches: tuple[Speech, ...] = ()
+        self._ears: Ears | None = None  # made for the first that listens
 
     async def ready(self) -> bool:
         """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
@@ -153,10 +152,9 @@ class Call:
         hears what came before it was opened, up to ten seconds, unless it was read by `packets`. Raises LocalProtocolError for another rate
         or patience.
         """
-        microphone = Microphone.open(self, rate, patience)
-        self._microphones = (*self._microphones, microphone)
-        self._repair()
-        if not self._is_read and self._waiting:
+        ears = self._ears = self._ears or Ears(self.media.rtp)
+        microphone = ears.open_microphone(self.codec, self.payload_type, self.red_payload_type, rate, patience)
+        if self._waiting and not self._is_read:
             microphone.deliver(list(self._waiting), trio.current_time())
             self._waiting.clear()
         if self.ended.is_set():
@@ -169,20 +167,11 @@ class Call:
         It is told from the levels that the client sends (RFC 6464), so it costs no decoding, and without `level_extension` nothing is told.
         Speech is on after `on` seconds of voice, and off after `off` seconds of none.
         """
-        speech = Speech(Activity(self.level_extension, self.codec.clock_rate, on=on, off=off), self._forget)
-        self._speeches = (*self._speeches, speech)
+        ears = self._ears = self._ears or Ears(self.media.rtp)
+        speech = ears.open_speech(Activity(self.level_extension, self.codec.clock_rate, on=on, off=off))
         if self.ended.is_set():
             speech.close()
         return speech
-
-    def _forget(self, ear: object) -> None:
-        self._microphones = tuple(one for one in self._microphones if one is not ear)
-        self._speeches = tuple(one for one in self._speeches if one is not ear)
-        self._repair()
-
-    def _repair(self) -> None:
-        """Have asked for what is missing for as long as the most patient microphone waits for it."""
-        self.media.rtp.repair_window = max((microphone.window for microphone in self._microphones), default=0.0)
 
     async def next_packet(self) -> bytes | None:
         """Wait for the next plain RTP packet; None when the call has ended and all were read."""
@@ -202,10 +191,16 @@ class Call:
 
     def stats(self) -> dict[str, object]:
         """Counters of the call as plain data, times in seconds."""
-        return {"call": self.id, "connected": self.media.connected, **self.media.stats(trio.current_time())}
+        return {
+            "call": self.id,
+            "connected": self.media.connected,
+            **self.media.stats(trio.current_time()),
+            "microphones": [] if self._ears is None else [one.stats() for one in self._ears.microphones],
+        }
 
     def agree(self, audio: AudioSection, *, redundancy: bool) -> None:
         """Note what offer and answer agreed on (for the transceiver)."""
+        self.codec: Codec = Opus()
         self.payload_type = audio.payload_type
         self.red_payload_type = audio.red if redundancy else None
         self.level_extension = audio.level_extension
@@ -214,8 +209,12 @@ class Call:
         """Note that packets can be sent (for the transceiver)."""
         self._ready.set()
 
-    def deliver(self, packets: list[bytes]) -> None:
+    def deliver(self, packets: list[bytes], now: float) -> None:
         """Give the caller's packets of one burst to the agent's task (for the transceiver)."""
+        if self._ears is not None:
+            self._ears.deliver(packets, now)
+            if self._ears.microphones and not self._is_read:
+                return  # whoever hears frames reads no packets
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.extend(packets)
@@ -234,6 +233,8 @@ class Call:
             self._stream.close()
         if self._awake is not None:
             self._awake.set()
+        if self._ears is not None:
+            self._ears.end(trio.current_time())
 
 
 class Packets:

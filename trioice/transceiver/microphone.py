@@ -1,19 +1,21 @@
 """What an agent's task hears of a caller: frames of PCM from a microphone, and when speech begins and ends.
 
-The transceiver hands each burst of packets to a call's ears, in the turn in which it came. That wakes the ear's task if something is ready for
-it, at most once a burst; if there is only something to wait for, its deadline moves and nobody wakes. Frames are decoded in the listener's
-own task, when it asks for them.
+The transceiver hands each burst of packets to a call's ears, in the turn in which it came. That wakes the ear's task if something is ready
+for it, at most once a burst; if there is only something to wait for, its deadline moves and nobody wakes. Frames are decoded in the
+listener's own task, when it asks for them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 import trio
 
 from trioice.audio.activity import Activity, SpeechStarted, SpeechStopped
-from trioice.audio.codec import Frame
+from trioice.audio.codec import Codec, Frame
 from trioice.audio.listener import Listener
+from trioice.audio.patience import MOST, AutoPatience
+from trioice.rtp import RtpSession
 
 UNINTERRUPTED: Final = 50
 """Items that are read without letting other tasks run: a second of speech that was waited for, decoded in some 2 ms."""
@@ -32,8 +34,8 @@ class Hearing(Protocol[T]):
     def is_ready(self) -> bool:
         """Whether `read` has something."""
 
-    def receive(self, packet: bytes, now: float) -> None:
-        """Take a plain RTP packet."""
+    def receive(self, packets: Iterable[bytes], now: float) -> None:
+        """Take the plain RTP packets of a burst."""
 
     def expire(self, now: float) -> None:
         """Do what is due."""
@@ -64,8 +66,7 @@ class Ear(Generic[T]):
     def deliver(self, packets: list[bytes], now: float) -> None:
         """Take the packets of one burst (for the call)."""
         machine = self._machine
-        for packet in packets:
-            machine.receive(packet, now)
+        machine.receive(packets, now)
         if self._awake is not None:
             if machine.is_ready:
                 self._awake.set()
@@ -123,14 +124,15 @@ class Ear(Generic[T]):
 class Microphone(Ear[Frame]):
     """What the caller says, whole and in order: ``async for frame in call.microphone()``.
 
-    A packet that has come is never held back for longer than the patience.
+    `window` is for how many seconds it can use what is missing.
     """
 
-    __slots__ = ("_listener",)
+    __slots__ = ("_listener", "window")
 
-    def __init__(self, listener: Listener, forget: Callable[[object], None]) -> None:
+    def __init__(self, listener: Listener, window: float, forget: Callable[[object], None]) -> None:
         super().__init__(listener, forget)
         self._listener = listener
+        self.window = window
 
     @property
     def rate(self) -> int:
@@ -143,9 +145,63 @@ class Microphone(Ear[Frame]):
 
 
 class Speech(Ear[SpeechStarted | SpeechStopped]):
-    """When the caller begins and ceases to speak: ``async for change in call.speech()``."""
+    """When the caller begins to speak and ceases to: ``async for change in call.speech()``."""
 
-    __slots__ = ()
+    __slots__ = ("_activity",)
 
     def __init__(self, activity: Activity, forget: Callable[[object], None]) -> None:
         super().__init__(activity, forget)
+        self._activity = activity
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the caller speaks at this moment."""
+        return self._activity.speaking
+
+
+class Ears:
+    """All that listens to one call. It has asked for what is missing for as long as the most patient microphone can use it."""
+
+    __slots__ = ("_rtp", "_speeches", "microphones")
+
+    def __init__(self, session: RtpSession) -> None:
+        self._rtp = session
+        self.microphones: tuple[Microphone, ...] = ()
+        self._speeches: tuple[Speech, ...] = ()
+
+    def open_microphone(
+        self, codec: Codec, payload_type: int, red: int | None, rate: int, patience: float | Literal["auto"]
+    ) -> Microphone:
+        """Begin to hear frames. LocalProtocolError for a rate or a patience that there is not."""
+        strategy = AutoPatience(self._rtp.stats(trio.current_time()).rtt) if patience == "auto" else patience
+        listener = Listener(codec, payload_type, red=red, rate=rate, patience=strategy)
+        microphone = Microphone(listener, MOST if patience == "auto" else patience, self._forget)
+        self.microphones = (*self.microphones, microphone)
+        self._repair()
+        return microphone
+
+    def open_speech(self, activity: Activity) -> Speech:
+        """Begin to hear when speech begins and ends."""
+        speech = Speech(activity, self._forget)
+        self._speeches = (*self._speeches, speech)
+        return speech
+
+    def deliver(self, packets: list[bytes], now: float) -> None:
+        """Take the packets of one burst."""
+        for microphone in self.microphones:
+            microphone.deliver(packets, now)
+        for speech in self._speeches:
+            speech.deliver(packets, now)
+
+    def end(self, now: float) -> None:
+        """Note that nothing more comes."""
+        for ear in (*self.microphones, *self._speeches):
+            ear.end(now)
+
+    def _forget(self, ear: object) -> None:
+        self.microphones = tuple(microphone for microphone in self.microphones if microphone is not ear)
+        self._speeches = tuple(speech for speech in self._speeches if speech is not ear)
+        self._repair()
+
+    def _repair(self) -> None:
+        self._rtp.repair_window = max((microphone.window for microphone in self.microphones), default=0.0)

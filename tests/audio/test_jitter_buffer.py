@@ -159,6 +159,85 @@ def test_another_clock_goes_on_by_ours_and_hours_of_nothing_are_skipped() -> Non
     assert [unit[0] for unit in buffer.ready] == [0, FRAME, pytest.approx(3600 * 48000, abs=2 * FRAME)]
 
 
+def test_a_straggler_of_the_source_before_does_not_take_us_back() -> None:
+    bench = Bench().gets(packet(0), packet(500, ssrc=8), packet(1), packet(501, ssrc=8), now=0.0)
+    assert bench.out == [0, 500, 501]
+    assert bench.buffer.dropped == {Drop.TOO_LATE: 1}
+    assert bench.gets(packet(2), now=3.0).out[-1] == 2  # as late as that, it is a source that came back
+
+
+def test_a_clock_that_was_set_back_costs_no_speech() -> None:
+    bench = Bench().gets(packet(0), packet(100, at=1), packet(101, at=2), now=0.0).waits(1.0)
+    assert bench.gets(packet(102, at=0), packet(103, at=1), packet(104, at=2), now=1.0).out[-3:] == [102, 103, 104]
+    assert bench.gets(packet(99, at=5), now=1.0).out == []  # it tells the time of the clock before
+    assert bench.buffer.dropped == {Drop.TOO_LATE: 1}
+
+
+def test_what_was_sent_before_the_first_that_came_is_too_late() -> None:
+    bench = Bench().gets(packet(2), packet(1), packet(3))
+    assert bench.out == [2, 3]
+    assert bench.buffer.dropped == {Drop.TOO_LATE: 1}
+
+
+def test_a_copy_of_what_was_heard_before_a_loss_is_not_too_late_but_a_duplicate() -> None:
+    bench = Bench(patience=0.0).gets(packet(0), packet(2), packet(0), packet(1))
+    assert bench.out == [0, ("lost", 1), 2]
+    assert bench.buffer.dropped == {Drop.DUPLICATE: 1, Drop.TOO_LATE: 1}
+
+
+def test_hours_of_packets_without_audio_are_not_remembered() -> None:
+    bench = Bench().gets(packet(0))
+    for number in range(1, 5000):
+        bench.gets(build(13, False, number, FRAME, SSRC, b"noise"))
+    assert not bench.buffer._silent
+    assert bench.gets(packet(5000, at=90)).out == [0, ("pause", 89), 5000]
+
+
+class Strategy:
+    """A patience that writes down what it is told."""
+
+    seconds = 0.1
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float]] = []
+
+    def repaired(self, after: float) -> None:
+        self.told.append(("repaired", round(after, 3)))
+
+    def gave_up(self) -> None:
+        self.told.append(("gave up", 0.0))
+
+    def came_too_late(self, after: float) -> None:
+        self.told.append(("too late", round(after, 3)))
+
+
+def test_a_strategy_is_told_what_came_of_waiting() -> None:
+    strategy = Strategy()
+    buffer = JitterBuffer(StandIn(), OPUS, red=RED, patience=strategy)
+    for number, now in [(0, 0.0), (2, 1.0), (4, 1.02), (3, 1.05), (1, 1.09), (6, 2.0)]:
+        buffer.receive(packet(number), now)
+    assert strategy.told == [("repaired", 0.03), ("repaired", 0.09)]
+    strategy.told.clear()
+    buffer.expire(2.1)
+    buffer.receive(packet(5), 2.3)
+    buffer.receive(packet(5), 2.3)
+    assert strategy.told == [("gave up", 0.0), ("too late", 0.3), ("too late", 0.3)]
+    strategy.told.clear()
+    buffer.receive(red(8), 3.0)  # a copy that comes with the first packet behind the gap was not waited for
+    assert strategy.told == []
+
+
+def test_a_strategy_may_change_its_mind() -> None:
+    strategy = Strategy()
+    buffer = JitterBuffer(StandIn(), OPUS, patience=strategy)
+    buffer.receive(packet(0), 0.0)
+    buffer.receive(packet(2), 1.0)
+    strategy.seconds = 0.5
+    buffer.expire(1.1)
+    buffer.receive(packet(4), 2.0)
+    assert (buffer.patience, buffer.deadline) == (0.5, 2.5)
+
+
 def test_sequence_and_timestamp_roll_over() -> None:
     numbers = range(0xFFF0, 0x10010)
     bench = Bench()
@@ -199,7 +278,7 @@ def test_a_listener_hears_frames_and_tells_what_was_made_up() -> None:
     listener = Listener(StandIn(), OPUS, red=RED, rate=24000, patience=0.0)
     listener.receive([packet(1), packet(4, fec=True), packet(5, at=7)], 0.0)
     heard = []
-    while (frame := listener.next_frame()) is not None:
+    while (frame := listener.read()) is not None:
         assert len(frame.pcm) == 960
         heard.append((frame.timestamp // FRAME, samples(frame.pcm), frame.lost, frame.concealed))
     assert heard == [
@@ -238,7 +317,7 @@ def test_the_time_that_comes_out_is_the_callers() -> None:
         listener.expire(now)
         if number == 29_999:
             listener.close(now)
-        while (frame := listener.next_frame()) is not None:
+        while (frame := listener.read()) is not None:
             total += len(frame.pcm) // 2
     assert total == 30_000 * 320
     assert listener.lost == 3000

@@ -145,18 +145,19 @@ class World:
         address: tuple[str, int] | None = None,
         setup: str = "actpass",
         profiles: tuple[srtp.Profile, ...] = tuple(srtp.PROFILES.values()),
+        make: Callable[..., Caller] = Caller,
         **options: object,
     ) -> Dialled:
-        """Make an offer, take the answer, and start to check; `options` are the caller's."""
+        """Make an offer, take the answer, and start to check; `options` are the caller's, which is to `make`."""
         self._callers += 1
         host, port = address or (f"192.0.2.{self._callers}", 50000)
-        caller = Caller(
+        caller = make(
             entropy=seeded(self._seed + 500 + self._callers),
             outbox=[],
             setup=setup,
             profiles=profiles,
             certificate=CERTIFICATES[1],
-            **options,  # type: ignore[arg-type]
+            **options,
         )
         call = running.transceiver.answer(caller.offer())
         caller.answered(call.answer, trio.current_time())

@@ -6,10 +6,15 @@ PCM is always mono, of signed 16-bit samples in little-endian order, at one of `
 from collections.abc import Mapping
 from typing import Final
 
+from trioice.audio.activity import Activity, SpeechStarted, SpeechStopped
 from trioice.audio.codec import RATES, Codec, Decoder, Encoder, Frame
 from trioice.audio.g711 import G711, PCMA, PCMU
+from trioice.audio.jitter_buffer import Patience
 from trioice.audio.library import CodecMissing
+from trioice.audio.listener import Listener
 from trioice.audio.opus import Opus
+from trioice.audio.patience import AutoPatience
+from trioice.audio.playout import Playout
 from trioice.audio.resample import Resampler
 
 __all__ = [
@@ -18,13 +23,20 @@ __all__ = [
     "PCMA",
     "PCMU",
     "RATES",
+    "Activity",
+    "AutoPatience",
     "Codec",
     "CodecMissing",
     "Decoder",
     "Encoder",
     "Frame",
+    "Listener",
     "Opus",
+    "Patience",
+    "Playout",
     "Resampler",
+    "SpeechStarted",
+    "SpeechStopped",
 ]
 
 CODECS: Final[Mapping[str, Codec]] = {codec.name: codec for codec in (Opus(), PCMU, PCMA)}

@@ -11,7 +11,8 @@ may be is the patience, and the rule is that no packet that has come is held bac
 that waits behind it has waited for that long; a blackout, in which nothing comes at all, costs no patience.
 
 The timestamps that come out count from the first frame, without rolling over. Where they say nothing, as another SSRC or another clock
-begins, they go on by our own clock.
+begins, they go on by our own clock. Another clock is seen by a timestamp that moved too far, or by a new packet that says it is older than
+what is ready. Of what came before the new beginning, nothing is taken any more.
 """
 
 import enum
@@ -40,6 +41,9 @@ JUMP: Final = 60.0
 STEP: Final = 0.005
 """Seconds between two delays that are counted apart."""
 
+GIVEN_UP: Final = 16
+"""Losses that are remembered, to tell what comes too late from what comes twice: those of the last seconds."""
+
 Unit: TypeAlias = tuple[int, int, bytes | None, bytes | None, bool]
 """A stretch of time: its timestamp; its duration; its payload, or None; the payload behind it, which may hold a copy of its end;
 whether it was lost. One without a payload that was not lost is a pause. All in units of the codec's clock."""
@@ -65,10 +69,13 @@ class Patience(Protocol):
         """How long to wait for now."""
 
     def repaired(self, after: float) -> None:
-        """Learn that a gap was repaired so late."""
+        """Learn that something that was missing came so late, and in time."""
+
+    def gave_up(self) -> None:
+        """Learn that a gap was given up."""
 
     def came_too_late(self, after: float) -> None:
-        """Learn that what was given up came so late."""
+        """Learn that something that was given up came so late."""
 
 
 class JitterBuffer:
@@ -81,6 +88,8 @@ class JitterBuffer:
         "_arrived",
         "_codec",
         "_duration",
+        "_first",
+        "_former",
         "_given_up",
         "_highest",
         "_index",
@@ -122,6 +131,8 @@ class JitterBuffer:
         self._payload_type = payload_type
         self._red = red
         self._ssrc = -1
+        self._former = -1, NEVER  # the SSRC before this one, and when this one began
+        self._first = 0  # the index of this clock's first packet
         self._next = 0  # the timestamp wanted next, without roll-overs
         self._shift = 0  # from those timestamps to the ones that come out
         self._highest = 0  # the highest index of a packet, and that of the last that became ready
@@ -130,7 +141,9 @@ class JitterBuffer:
         self._arrived = -math.inf  # when the last packet came
         self._silent: set[int] = set()  # indices of packets without audio, above `_index`
         self._waiting: dict[int, _Waiting] = {}  # timestamp → what waits there, the first that came first
-        self._given_up: dict[int, float] = {}  # the timestamp of a loss's end → when its gap was seen; the last few
+        self._given_up: deque[tuple[int, int, float]] = deque(
+            maxlen=GIVEN_UP
+        )  # losses: from, to, when each gap was seen
 
     def receive(self, packet: bytes, now: float) -> None:
         """Take a plain RTP packet."""
@@ -140,9 +153,14 @@ class JitterBuffer:
             return
         payload_type, _, sequence, timestamp, ssrc, start, end = header
         if ssrc != self._ssrc:
+            if ssrc == self._former[0] and now < self._former[1] + MOST_PATIENCE:
+                self.dropped[Drop.TOO_LATE] += 1  # a straggler of before, which must not take us back
+                return
+            self._former = self._ssrc, now
             self._begin(ssrc, sequence, timestamp, now)
         index = extend(sequence, self._highest)
-        if index > self._highest:
+        is_newest = index > self._highest
+        if is_newest:
             self._highest = index
         copies: list[tuple[int, int, bytes]] = []
         payload = packet[start:end]
@@ -165,7 +183,10 @@ class JitterBuffer:
             self._arrived = now
             self._make_ready(self._next, payload, duration, index)  # in order: by far the most
             return
-        if abs(ahead) > JUMP * self._codec.clock_rate:
+        if index < self._first:
+            self.dropped[Drop.TOO_LATE] += 1
+            return
+        if abs(ahead) > JUMP * self._codec.clock_rate or (ahead < 0 and is_newest):
             self._begin(ssrc, sequence, timestamp, now)
             ahead, index = 0, sequence
         self._arrived = now
@@ -184,7 +205,7 @@ class JitterBuffer:
     def close(self, now: float) -> None:
         """Give up all that is missing: nothing more comes."""
         while self._waiting:
-            self._give_up(now)
+            self._give_up()
             self._take_waiting(now)
         self.deadline = NEVER
 
@@ -199,6 +220,7 @@ class JitterBuffer:
         else:
             if index < self._highest:
                 self.late += 1
+                self._note_repaired(at, now)
             self._waiting[at] = payload, duration, index, now
 
     def _copy(self, at: int, payload: bytes, index: int, now: float) -> None:
@@ -206,17 +228,31 @@ class JitterBuffer:
         duration = self._codec.duration(payload)
         if at not in self._waiting and duration is not None:
             self.repaired_by_red += 1
+            self._note_repaired(at, now)
             self._waiting[at] = payload, duration, index, now
 
     def _pass(self, index: int, why: Drop) -> None:
         """Note a packet that has no audio: nothing is missing where it stood."""
         self.dropped[why] += 1
-        if index > self._index and len(self._silent) < HELD:
+        if index == self._index + 1:
+            self._index = index
+            while self._index + 1 in self._silent:
+                self._index += 1
+                self._silent.remove(self._index)
+        elif index > self._index and len(self._silent) < HELD:
             self._silent.add(index)
 
+    def _note_repaired(self, at: int, now: float) -> None:
+        """Tell the strategy how long what comes now was waited for: since the first packet behind it came."""
+        if self._strategy is not None:
+            seen = min((came for later, (_, _, _, came) in self._waiting.items() if later > at), default=now)
+            if seen < now:
+                self._strategy.repaired(now - seen)
+                self.patience = self._strategy.seconds
+
     def _note_late(self, at: int, now: float) -> None:
-        for end, seen in self._given_up.items():
-            if at < end:
+        for start, end, seen in self._given_up:
+            if start <= at < end:
                 self.dropped[Drop.TOO_LATE] += 1
                 if self._strategy is not None:
                     self._strategy.came_too_late(now - seen)
@@ -230,7 +266,7 @@ class JitterBuffer:
         """Make ready what can be, and see until when the rest waits."""
         self._take_waiting(now)
         while self._waiting and (self._seen() + self.patience <= now or len(self._waiting) > HELD):
-            self._give_up(now)
+            self._give_up()
             self._take_waiting(now)
         self.deadline = self._seen() + self.patience if self._waiting else NEVER
 
@@ -253,9 +289,6 @@ class JitterBuffer:
                 continue
             if delay > 0:
                 self.delays[int(delay / STEP)] += 1
-                if self._strategy is not None:
-                    self._strategy.repaired(delay)
-                    self.patience = self._strategy.seconds
             self._make_ready(at, payload, duration, index)
 
     def _missing(self, index: int) -> int:
@@ -265,7 +298,7 @@ class JitterBuffer:
             between -= sum(self._index < silent < index for silent in self._silent)
         return between
 
-    def _give_up(self, now: float) -> None:
+    def _give_up(self) -> None:
         """Let the time up to the first that waits be lost; or a pause, as far as the missing packets do not account for it."""
         at = min(self._waiting)
         payload, _, index, _ = self._waiting[at]
@@ -275,10 +308,11 @@ class JitterBuffer:
             self._pause(gap - lost)
         if lost > 0:
             self._append((self._next + self._shift, lost, None, payload, True))
+            self._given_up.append((self._next, at, self._seen()))
             self._next = at
-            self._given_up[at] = self._seen()
-            if len(self._given_up) > 16:
-                del self._given_up[next(iter(self._given_up))]
+            if self._strategy is not None:
+                self._strategy.gave_up()
+                self.patience = self._strategy.seconds
         self._index = index - 1
 
     def _pause(self, duration: int) -> None:
@@ -306,7 +340,7 @@ class JitterBuffer:
         self.close(now)
         at = self._next + self._shift  # what comes out next
         self._next = timestamp
-        self._highest = sequence
+        self._highest = self._first = sequence
         self._index = sequence - 1
         self._silent.clear()
         self._given_up.clear()

@@ -13,7 +13,7 @@ FRAME: Final = 0.02
 class Listener:
     """One listener to one caller: a jitter buffer, and a decoder of its own.
 
-    A machine that is pulled: `receive` and `expire` let frames become ready, `next_frame` decodes the next of them. What was lost and what
+    A machine that is pulled: `receive` and `expire` let frames become ready, `read` decodes the next of them. What was lost and what
     was a pause is turned into frames when it is read, so that an hour of it takes no memory.
     """
 
@@ -44,8 +44,8 @@ class Listener:
         return self.buffer.deadline
 
     @property
-    def has_frames(self) -> bool:
-        """Whether `next_frame` has one."""
+    def is_ready(self) -> bool:
+        """Whether `read` has one."""
         return self._rest is not None or bool(self.buffer.ready)
 
     def receive(self, packets: Iterable[bytes], now: float) -> None:
@@ -61,7 +61,7 @@ class Listener:
         """Wait for nothing more: what is missing is lost."""
         self.buffer.close(now)
 
-    def next_frame(self) -> Frame | None:
+    def read(self) -> Frame | None:
         """Decode the next frame; None where none is ready."""
         unit = self._rest
         if unit is None:

@@ -4,7 +4,7 @@ RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585, RFC 2198 and RFC 3611.
 """
 
 from trioice.rtp.extended_reports import ExtendedReport
-from trioice.rtp.extensions import block, extensions
+from trioice.rtp.extensions import block, element, extensions
 from trioice.rtp.header import Header, build, initial_sequence, is_rtcp, read
 from trioice.rtp.history import History
 from trioice.rtp.reception import Reception
@@ -50,6 +50,7 @@ __all__ = [
     "build",
     "build_red",
     "decode",
+    "element",
     "encode",
     "extensions",
     "initial_sequence",

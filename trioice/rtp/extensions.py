@@ -32,6 +32,30 @@ def extensions(packet: bytes) -> list[tuple[int, bytes]]:
     return []
 
 
+def element(packet: bytes, identifier: int) -> bytes | None:
+    """Find one element of a packet's header extension, the first of that identifier; None where it has none. As `extensions`, but fast."""
+    if not packet or packet[0] & 0xD0 != 0x90:
+        return None
+    start = 12 + 4 * (packet[0] & 0x0F)
+    if packet[start : start + 2] != b"\xbe\xde":
+        return dict(reversed(extensions(packet))).get(identifier)
+    at = start + 4
+    end = at + 4 * int.from_bytes(packet[start + 2 : at], "big")
+    if end > len(packet):
+        return None
+    while at < end:
+        head = packet[at]
+        at += 1
+        if head:  # else it is padding
+            length = (head & 0x0F) + 1
+            if head < 0x10 or head >= 0xF0 or at + length > end:
+                return None
+            if head >> 4 == identifier:
+                return packet[at : at + length]
+            at += length
+    return None
+
+
 def block(elements: Sequence[tuple[int, bytes]]) -> bytes:
     """Write a header extension, padded to words: in the one-byte form if all elements fit that, else in the two-byte form.
 

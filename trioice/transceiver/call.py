@@ -2,15 +2,17 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import trio
 
 from trioice import rtp
 from trioice.audio import CODECS
+from trioice.audio.activity import OFF, ON, Activity
 from trioice.errors import LocalProtocolError
 from trioice.sdp import AudioSection
 from trioice.session import Session
+from trioice.transceiver.microphone import Ears, Microphone, Speech
 from trioice.transceiver.pacer import Source, Stream
 from trioice.transceiver.speaker import BOUND, PTIME, Speaker
 
@@ -42,6 +44,8 @@ class Call:
 
     __slots__ = (
         "_awake",
+        "_ears",
+        "_is_read",
         "_ready",
         "_sequence",
         "_speaker",
@@ -104,6 +108,8 @@ class Call:
         self.agree(audio, redundancy=redundancy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
+        self._is_read = False  # whether packets were asked for
+        self._ears: Ears | None = None  # made for the first that listens
 
     async def ready(self) -> bool:
         """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
@@ -170,8 +176,38 @@ class Call:
         """The caller's plain RTP packets as they come, until the call ends: ``async for packet in call.packets()``. For one consumer."""
         return Packets(self)
 
+    def microphone(self, rate: int = 24000, patience: float | Literal["auto"] = 0.25) -> Microphone:
+        """Hear the caller as PCM of `rate` samples a second: ``async for frame in call.microphone()``, see `trioice.audio.Frame`.
+
+        What is missing is waited for, and asked for again, but no packet that has come is held back for longer than `patience` seconds, 0
+        to 3; "auto" waits for as long as it is worth it (`trioice.audio.AutoPatience`). A call may have several microphones. The first also
+        hears what came before it was opened, up to ten seconds, unless it was read by `packets`. Raises LocalProtocolError for another rate
+        or patience.
+        """
+        ears = self._ears = self._ears or Ears(self.media.rtp)
+        microphone = ears.open_microphone(self.codec, self.payload_type, self.red_payload_type, rate, patience)
+        if self._waiting and not self._is_read:
+            microphone.deliver(list(self._waiting), trio.current_time())
+            self._waiting.clear()
+        if self.ended.is_set():
+            microphone.close()
+        return microphone
+
+    def speech(self, *, on: float = ON, off: float = OFF) -> Speech:
+        """Hear when the caller begins to speak and ceases to: ``async for change in call.speech()``, see `trioice.audio.SpeechStarted`.
+
+        It is told from the levels that the client sends (RFC 6464), so it costs no decoding, and without `level_extension` nothing is told.
+        Speech is on after `on` seconds of voice, and off after `off` seconds of none.
+        """
+        ears = self._ears = self._ears or Ears(self.media.rtp)
+        speech = ears.open_speech(Activity(self.level_extension, self.codec.clock_rate, on=on, off=off))
+        if self.ended.is_set():
+            speech.close()
+        return speech
+
     async def next_packet(self) -> bytes | None:
         """Wait for the next plain RTP packet; None when the call has ended and all were read."""
+        self._is_read = True
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._waiting:
             if self.ended.is_set():
@@ -187,7 +223,12 @@ class Call:
 
     def stats(self) -> dict[str, object]:
         """Counters of the call as plain data, times in seconds."""
-        return {"call": self.id, "connected": self.media.connected, **self.media.stats(trio.current_time())}
+        return {
+            "call": self.id,
+            "connected": self.media.connected,
+            **self.media.stats(trio.current_time()),
+            "microphones": [] if self._ears is None else [one.stats() for one in self._ears.microphones],
+        }
 
     def agree(self, audio: AudioSection, *, redundancy: bool) -> None:
         """Note what offer and answer agreed on (for the transceiver)."""
@@ -200,8 +241,12 @@ class Call:
         """Note that packets can be sent (for the transceiver)."""
         self._ready.set()
 
-    def deliver(self, packets: list[bytes]) -> None:
+    def deliver(self, packets: list[bytes], now: float) -> None:
         """Give the caller's packets of one burst to the agent's task (for the transceiver)."""
+        if self._ears is not None:
+            self._ears.deliver(packets, now)
+            if self._ears.microphones and not self._is_read:
+                return  # whoever hears frames reads no packets
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.extend(packets)
@@ -222,6 +267,8 @@ class Call:
             self._speaker.close()
         if self._awake is not None:
             self._awake.set()
+        if self._ears is not None:
+            self._ears.end(trio.current_time())
 
 
 class Packets:

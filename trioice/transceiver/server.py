@@ -292,12 +292,12 @@ class Transceiver:
             self._now = now
             for session, packets in bursts.items():
                 if session.owner is not None:
-                    self._hand_over(session.owner, packets)
+                    self._hand_over(session.owner, packets, now)
             self._now = None
         if self._events:
             self._announce()
 
-    def _hand_over(self, call: Call, packets: list[bytes]) -> None:
+    def _hand_over(self, call: Call, packets: list[bytes], now: float) -> None:
         if self._packet_agent is not None:
             try:
                 self._packet_agent(call, packets)
@@ -305,7 +305,7 @@ class Transceiver:
                 logger.exception("call %s: its agent failed", call.name)
                 call.hang_up()
         if self._agent is not None:
-            call.deliver(packets)
+            call.deliver(packets, now)
 
     def _announce(self) -> None:
         events = self._events.copy()

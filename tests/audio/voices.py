@@ -3,6 +3,8 @@
 import math
 from array import array
 
+import numpy as np
+
 
 def voice(rate: int, seconds: float, pitch: float = 120.0) -> bytes:
     """PCM of something like a voice: harmonics up to 3.4 kHz, four syllables a second."""
@@ -25,10 +27,11 @@ def split(pcm: bytes, rate: int, seconds: float = 0.02) -> list[bytes]:
 
 def likeness(one: bytes, other: bytes, lag: int = 0) -> float:
     """The correlation of two sounds, the second `lag` samples later: 1 for the same, 0 for nothing in common."""
-    a, b = array("h", one), array("h", other)[lag:]
-    pairs = list(zip(a, b, strict=False))
-    power = math.sqrt(sum(x * x for x, _ in pairs) * sum(y * y for _, y in pairs))
-    return sum(x * y for x, y in pairs) / power if power else 0.0
+    a, b = np.frombuffer(one, np.int16).astype(float), np.frombuffer(other, np.int16)[lag:].astype(float)
+    count = min(len(a), len(b))
+    a, b = a[:count], b[:count]
+    power = math.sqrt(a @ a * (b @ b))
+    return float(a @ b) / power if power else 0.0
 
 
 def best_likeness(one: bytes, other: bytes, lags: range) -> float:

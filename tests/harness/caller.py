@@ -7,7 +7,7 @@ With `sped` it speaks DTLS in STUN: the handshake begins before the first answer
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.harness.piggyback import Piggyback
 from trioice import dtls, rtp, srtp, stun
@@ -26,7 +26,7 @@ o=- {origin} 2 IN IP4 127.0.0.1
 s=-
 t=0 0
 a=group:BUNDLE 0
-m=audio 9 UDP/TLS/RTP/SAVPF 111
+m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}
 c=IN IP4 0.0.0.0
 a=ice-ufrag:{ufrag}
 a=ice-pwd:{pwd}
@@ -36,13 +36,18 @@ a=setup:{setup}
 a=mid:0
 a=sendrecv
 a=rtcp-mux
-a=rtpmap:111 opus/48000/2
-a=fmtp:111 minptime=10;useinbandfec=1
+a=rtpmap:{payload_type} {encoding}
 """
 
 
+def numbered(number: int) -> bytes:
+    """What a caller says unless told otherwise: the number of the packet, and dots."""
+    return b"%08d" % number + b"." * 72
+
+
 class Caller:
-    """One browser, at one address at a time. `heard` holds (time, sequence, payload) of each RTP packet that came and was authentic."""
+    """One browser, at one address at a time. It speaks one codec, `encoding`, and says `words` of the number of each packet, from 1 on.
+    `heard` holds (time, sequence, payload) of each RTP packet that came and was authentic."""
 
     def __init__(
         self,
@@ -58,6 +63,9 @@ class Caller:
         second: float = SECOND,
         groups: Sequence[int] = tuple(dtls.GROUPS),
         versions: Sequence[int] = dtls.VERSIONS,
+        payload_type: int = 111,
+        encoding: str = "opus/48000/2",
+        words: Callable[[int], bytes] = numbered,
     ) -> None:
         self.outbox = outbox
         self.events: list[Event] = []
@@ -70,6 +78,8 @@ class Caller:
         self.ssrc = int.from_bytes(entropy(4), "big")
         self.rtp = rtp.RtpSession(ssrc=self.ssrc, cname="caller", epoch=0.0, entropy=entropy, outbox=[], events=[])
         self.talks = talks
+        self._payload_type, self._encoding, self._words = payload_type, encoding, words
+        self._step = int(FRAME * int(encoding.split("/")[1]))
         self.piggyback = Piggyback() if sped else None
         self._options = options or ("trickle sped googspedv1" if sped else "trickle")
         self._second = second
@@ -107,6 +117,8 @@ class Caller:
             fingerprint=self.certificate.fingerprint(),
             setup=self._setup,
             options=self._options,
+            payload_type=self._payload_type,
+            encoding=self._encoding,
         ).replace("\n", "\r\n")
 
     def answered(self, answer: str, now: float, to: Address = None) -> None:
@@ -221,12 +233,12 @@ class Caller:
             return
         self.spoken += 1
         packet = rtp.build(
-            111,
+            self._payload_type,
             self.spoken == 1,
             self.spoken & 0xFFFF,
-            self.spoken * 960,
+            self.spoken * self._step,
             self.ssrc,
-            b"%08d" % self.spoken + b"." * 72,
+            self._words(self.spoken),
         )
         protected = self._keys[0].protect(packet)
         assert protected is not None

@@ -54,7 +54,7 @@ async def test_a_transceiver_that_is_to_stop_takes_no_new_calls_and_keeps_the_ol
     await dialled.hears(10, within=3.0)
 
 
-async def test_a_restart_may_change_neither_certificate_nor_role(
+async def test_a_restart_may_change_neither_certificate_nor_role_nor_codec(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     world = World(nursery)
@@ -70,6 +70,8 @@ async def test_a_restart_may_change_neither_certificate_nor_role(
         )
     with pytest.raises(sdp.OfferRefused, match="role"):
         running.transceiver.restart(dialled.call, offer.replace("a=setup:actpass", "a=setup:active"))
+    with pytest.raises(sdp.OfferRefused, match="codec, which is opus, not PCMU"):
+        running.transceiver.restart(dialled.call, offer.replace("opus/48000/2", "PCMU/8000"))
     assert (dialled.call.media.ice.credentials, dialled.call.etag) == (credentials, etag)
     running.transceiver.restart(dialled.call, offer)
     assert dialled.call.media.ice.credentials != credentials

@@ -117,7 +117,10 @@ def _media(audio: AudioSection, ssrc: int, cname: str, redundancy: bool) -> list
     if audio.codec == "opus":
         lines.append(f"a=fmtp:{codec} minptime=10;useinbandfec=1")
     if redundancy and audio.red is not None:
-        lines += [f"a=rtpmap:{audio.red} red/48000/2", f"a=fmtp:{audio.red} {codec}/{codec}"]
+        lines += [
+            f"a=rtpmap:{audio.red} red/{ENCODINGS[audio.codec].partition('/')[2]}",
+            f"a=fmtp:{audio.red} {codec}/{codec}",
+        ]
     for extension in audio.extensions:
         if extension.direction != "inactive":
             way = "" if extension.direction == "sendrecv" else f"/{MIRRORED[extension.direction]}"

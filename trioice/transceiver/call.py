@@ -7,12 +7,14 @@ from typing import Final, Literal, Protocol
 import trio
 
 from trioice import rtp
-from trioice.audio import Codec, Opus
+from trioice.audio import CODECS
 from trioice.audio.activity import OFF, ON, Activity
+from trioice.errors import LocalProtocolError
 from trioice.sdp import AudioSection
 from trioice.session import Session
 from trioice.transceiver.microphone import Ears, Microphone, Speech
-from trioice.transceiver.pacer import Stream
+from trioice.transceiver.pacer import Source, Stream
+from trioice.transceiver.speaker import BOUND, PTIME, Speaker
 
 BUFFERED: Final = 500
 """Packets that wait for an agent's task: ten seconds of speech. A slower one loses the oldest, counted in `Call.unread`."""
@@ -24,7 +26,7 @@ class Verbs(Protocol):
     def send(self, call: "Call", packet: bytes) -> None:
         """Send a plain RTP packet."""
 
-    def pace(self, call: "Call", ptime: float) -> Stream:
+    def pace(self, call: "Call", ptime: float, source: Source | None = None) -> Stream:
         """Make a stream of payloads that leave in steps."""
 
     def hang_up(self, call: "Call") -> None:
@@ -35,9 +37,9 @@ class Call:
     """One caller. All verbs are synchronous, and take effect before they return.
 
     `id` is unguessable, as whoever knows it may hang up. `owner` is who asked for the call, as far as calls are counted;
-    `offered` is what the client sent beside its offer, for the agent. `payload_type` is the negotiated codec's, both ways, and
+    `offered` is what the client sent beside its offer, for the agent. `codec` is the negotiated one, `payload_type` its, both ways, and
     `red_payload_type` that of packets with copies of former payloads (RFC 2198, `trioice.rtp.read_red`), where they were asked for;
-    `level_extension` numbers the header extension in which the client tells how loud it is (RFC 6464). `codec` turns payloads into PCM.
+    `level_extension` numbers the header extension in which the client tells how loud it is (RFC 6464).
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Call:
         "_is_read",
         "_ready",
         "_sequence",
+        "_speaker",
         "_ssrc",
         "_stream",
         "_verbs",
@@ -100,6 +103,7 @@ class Call:
         self._verbs = verbs
         self._ssrc = session.config.ssrc
         self._stream: Stream | None = None
+        self._speaker: Speaker | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
         self.agree(audio, redundancy=redundancy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
@@ -117,7 +121,7 @@ class Call:
         return not self.ended.is_set()
 
     def send(self, payload: bytes, timestamp: int, marker: bool = False) -> None:
-        """Send one RTP payload in the negotiated format; `timestamp` is in units of its clock rate (48 kHz for Opus).
+        """Send one RTP payload in the negotiated format; `timestamp` is in units of `codec.clock_rate`.
 
         What is sent before the call is connected, or after it ended, is dropped and counted (`trioice.session.Drop.UNSENT`).
         """
@@ -129,11 +133,39 @@ class Call:
         What is written before the call is connected leaves in time all the same, and is dropped and counted. Raises
         LocalProtocolError for a `ptime` other than 0.01, 0.02, 0.04 and 0.06.
         """
+        if self._speaker is not None:
+            raise LocalProtocolError("the call has a speaker, whose packets these would mingle with")
         if self._stream is None:
             self._stream = self._verbs.pace(self, ptime)
             if self.ended.is_set():
                 self._stream.close()
         return self._stream
+
+    def speaker(self, rate: int = 24000, *, bound: float = BOUND) -> Speaker:
+        """Where PCM of `rate` samples a second is written to be said; one for each call. `bound` is how many seconds may wait.
+
+        Raises LocalProtocolError for a rate that is none of `trioice.audio.RATES`, or another than before, and beside a `stream`;
+        `trioice.audio.CodecMissing` without libopus.
+        """
+        if self._stream is not None:
+            raise LocalProtocolError("the call has a stream, whose packets these would mingle with")
+        if self._speaker is None:
+            self._speaker = Speaker(
+                self.codec,
+                rate,
+                path=self._path,
+                pace=lambda source: self._verbs.pace(self, PTIME, source),
+                bound=bound,
+            )
+            if self.ended.is_set():
+                self._speaker.close()
+        elif self._speaker.rate != rate:
+            raise LocalProtocolError(f"the call's speaker is of {self._speaker.rate} Hz, not of {rate}")
+        return self._speaker
+
+    def _path(self) -> tuple[float | None, float]:
+        stats = self.media.rtp.stats(trio.current_time())
+        return stats.rtt, stats.remote_jitter
 
     def packet(self, payload: bytes, timestamp: int, marker: bool) -> bytes:
         """Build the next RTP packet (for the transceiver)."""
@@ -200,7 +232,7 @@ class Call:
 
     def agree(self, audio: AudioSection, *, redundancy: bool) -> None:
         """Note what offer and answer agreed on (for the transceiver)."""
-        self.codec: Codec = Opus()
+        self.codec = CODECS[audio.codec]
         self.payload_type = audio.payload_type
         self.red_payload_type = audio.red if redundancy else None
         self.level_extension = audio.level_extension
@@ -231,6 +263,8 @@ class Call:
         self._ready.set()
         if self._stream is not None:
             self._stream.close()
+        if self._speaker is not None:
+            self._speaker.close()
         if self._awake is not None:
             self._awake.set()
         if self._ears is not None:

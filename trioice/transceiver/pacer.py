@@ -12,7 +12,7 @@ import logging
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -37,6 +37,20 @@ QUEUED: Final = 60.0
 CATCH_UP: Final = 12
 """Slots that are made good when the process was busy: 60 ms, which a jitter buffer forgives. Steps before them pass in silence."""
 
+
+class Source(Protocol):
+    """What a stream may take its payloads from instead of being written to. It is true while it has something to do at the next step."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is something to do."""
+
+    def popleft(self) -> bytes | None:
+        """Do a step: the payload that leaves, or None where it passes in silence."""
+
+    def close(self) -> None:
+        """Note that the stream is closed."""
+
+
 Send: TypeAlias = Callable[[bytes, int, bool], None]
 """Takes a payload, its RTP timestamp and its marker bit, and does not wait: `trioice.Call.send`."""
 
@@ -59,16 +73,28 @@ class Stream:
         "_queue",
         "_samples",
         "_send",
+        "_source",
         "_timestamp",
         "_waits",
     )
 
-    def __init__(self, pacer: "Pacer", send: Send, *, length: int, samples: int, timestamp: int, due: int) -> None:
+    def __init__(
+        self,
+        pacer: "Pacer",
+        send: Send,
+        *,
+        length: int,
+        samples: int,
+        timestamp: int,
+        due: int,
+        source: Source | None = None,
+    ) -> None:
         self._pacer = pacer
         self._send = send
         self._length = length  # of a step, in slots
         self._samples = samples  # of a step
         self._queue: deque[bytes] = deque()
+        self._source: Source | deque[bytes] = self._queue if source is None else source
         self._waits = False  # in the wheel, at the slot `_due`
         self._is_open = True
         self._due = due  # the slot of the next step, and what a packet would carry then
@@ -90,7 +116,11 @@ class Stream:
         if len(self._queue) * self._length >= QUEUED * SLOTS:
             raise Full(f"{QUEUED:.0f} s of audio wait already")
         self._queue.append(payload)
-        if not self._waits:
+        self.wake()
+
+    def wake(self) -> None:
+        """Note that the source has something to do at the next step."""
+        if not self._waits and self._is_open:
             self._pacer._join(self)
 
     def clear(self) -> int:
@@ -105,6 +135,10 @@ class Stream:
         if self._is_open:
             self._is_open = False
             self._pacer._leave(self)
+            if isinstance(self._source, deque):
+                return
+            source, self._source = self._source, self._queue  # which is empty
+            source.close()
 
     def _pause(self, slot: int) -> int:
         """Let the steps before `slot` pass in silence; how many those are."""
@@ -128,12 +162,20 @@ class Pacer:
         self._timer: Timer | None = None
         self._awaited = NEVER  # the slot that the timer is set to
 
-    def open(self, send: Send, *, ptime: float = 0.02, clock_rate: int = 48000, timestamp: int = 0) -> Stream:
+    def open(
+        self,
+        send: Send,
+        *,
+        ptime: float = 0.02,
+        clock_rate: int = 48000,
+        timestamp: int = 0,
+        source: Source | None = None,
+    ) -> Stream:
         """Make a stream of payloads of `ptime` seconds, in slots that fill a burst or, when all are filled, in the emptiest.
 
         `timestamp` is that of its first step, which comes within `ptime`. RFC 3550 wants it random where it is not encrypted.
-        A `send` that raises closes its stream. Raises `LocalProtocolError` for a `ptime` other than 10, 20, 40 and 60 ms, or one
-        that is no whole number of samples.
+        A `send` or a `source` that raises closes its stream. Raises `LocalProtocolError` for a `ptime` other than 10, 20, 40 and
+        60 ms, or one that is no whole number of samples.
         """
         length = round(ptime * SLOTS) if math.isfinite(ptime) else 0
         samples, rest = divmod(clock_rate * length, SLOTS)
@@ -142,7 +184,9 @@ class Pacer:
         first = _slot() + 1
         due = min(range(first, first + length), key=lambda slot: self._cost(slot, length))
         self._count(due, length, 1)
-        return Stream(self, send, length=length, samples=samples, timestamp=timestamp & 0xFFFFFFFF, due=due)
+        return Stream(
+            self, send, length=length, samples=samples, timestamp=timestamp & 0xFFFFFFFF, due=due, source=source
+        )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send what is due, until cancelled."""
@@ -183,7 +227,7 @@ class Pacer:
                 sent = True
             else:
                 for stream in streams:
-                    stream._waits = bool(stream._queue)
+                    stream._waits = bool(stream._source)
                     if stream._waits:
                         self.missed += stream._pause(now - CATCH_UP + 1)
                         self._wheel[stream._due].append(stream)
@@ -194,19 +238,23 @@ class Pacer:
         """Send one packet of each, and put those that have more where they step next."""
         wheel = self._wheel
         for stream in streams:
-            queue = stream._queue
+            queue = stream._source
             if queue:
-                payload = queue.popleft()
-                timestamp, marker = stream._timestamp, stream._marker
+                timestamp = stream._timestamp
                 stream._due += stream._length
                 stream._timestamp = timestamp + stream._samples
-                stream._marker = False
                 try:
-                    stream._send(payload, timestamp & 0xFFFFFFFF, marker)
+                    payload = queue.popleft()
+                    if payload is None:
+                        stream._marker = True
+                    else:
+                        marker, stream._marker = stream._marker, False
+                        stream._send(payload, timestamp & 0xFFFFFFFF, marker)
                 except Exception:
                     logger.exception("a stream is closed, as its send failed")
                     self.broken += 1
                     stream.close()
+                    queue = stream._source
             if queue:
                 wheel[stream._due].append(stream)
             else:

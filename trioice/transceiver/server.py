@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from trioice import dtls, rtp, sdp, srtp
+from trioice.audio import CODECS
 from trioice.driver import Driver
 from trioice.endpoint import Broke, Endpoint, Events, Media
 from trioice.errors import LocalProtocolError, TrioiceError
@@ -23,7 +24,7 @@ from trioice.sansio import Closed, Entropy, Failed, Outbox
 from trioice.session import Session, SessionConfig
 from trioice.transceiver.call import Call, PacketAgent
 from trioice.transceiver.echo import echo
-from trioice.transceiver.pacer import Pacer, Stream
+from trioice.transceiver.pacer import Pacer, Source, Stream
 from trioice.transceiver.totals import Totals
 
 logger = logging.getLogger(__name__)
@@ -149,6 +150,10 @@ class Transceiver:
             raise sdp.OfferRefused(None, "a restart keeps the DTLS association, but another fingerprint is offered")
         if new.setup == _setup(call.media.config):
             raise sdp.OfferRefused(None, f"a restart keeps the DTLS roles, but a=setup:{new.setup} is offered")
+        if new.audio.codec != call.codec.name:
+            raise sdp.OfferRefused(
+                None, f"a restart keeps the codec, which is {call.codec.name}, not {new.audio.codec}"
+            )
         self._restart(call, new.ice_ufrag)
         call.agree(new.audio, redundancy=self._redundancy)
         call.answers += 1
@@ -177,8 +182,8 @@ class Transceiver:
             call.media.send(packet, trio.current_time())
             self._driver.flush()
 
-    def pace(self, call: Call, ptime: float) -> Stream:
-        """Make a stream of payloads for a call (see `Call.stream`)."""
+    def pace(self, call: Call, ptime: float, source: Source | None = None) -> Stream:
+        """Make a stream of payloads for a call (see `Call.stream` and `Call.speaker`)."""
 
         def send(payload: bytes, timestamp: int, marker: bool) -> None:
             call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes
@@ -214,7 +219,7 @@ class Transceiver:
             profiles=config.profiles,
             ssrc=int.from_bytes(entropy(4), "big"),
             cname=_word(entropy(9)),
-            clock_rate=48000 if offer.audio.codec == "opus" else 8000,
+            clock_rate=CODECS[offer.audio.codec].clock_rate,
             red=offer.audio.red if self._redundancy else None,
             rtcp_reduced_size=offer.audio.rtcp_rsize,
             entropy=entropy,

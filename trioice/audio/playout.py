@@ -1,0 +1,74 @@
+"""How much of what was said has been heard: by what was sent, and by how long that takes to the listener's ear."""
+
+from collections import deque
+from typing import Final
+
+import attrs
+
+KEPT: Final = 5.0
+"""Seconds of the past in which it is known how much had been sent: longer than any path and buffer take."""
+
+OUTPUT: Final = 0.015
+"""Seconds that a browser's output takes: a few of its blocks of 10 ms, and those of the sound card."""
+
+LEAST_BUFFER: Final = 0.04
+"""Seconds that a browser's jitter buffer holds on a path without jitter: two packets."""
+
+JITTERS: Final = 3.0
+"""How many times the mean deviation a browser buffers, which aims at 95 % of the delays that it saw."""
+
+UNCERTAIN: Final = 0.03
+"""Seconds that the estimate may err by on a clean path; with jitter, what the buffer may hold more or less comes to it."""
+
+
+@attrs.frozen(kw_only=True)
+class Playout:
+    """How far an utterance has come, in milliseconds of its audio.
+
+    `heard_ms` is an estimate that may err by `error_ms`. All count from the first write after the last `clear`, or after the end of
+    what was said before.
+    """
+
+    written_ms: int
+    sent_ms: int
+    heard_ms: int
+    error_ms: int
+
+
+def latency(rtt: float | None, jitter: float) -> tuple[float, float]:
+    """Tell how long it takes from when a packet leaves to when its first sample is heard, and by how much that may err, in seconds.
+
+    `rtt` is the round trip, and `jitter` what the listener reports (RFC 3550, 6.4.1). The way there is taken to be as long as the way back;
+    browsers do not tell what they buffer, so that is taken to be what they need for such a jitter.
+    """
+    buffer = max(LEAST_BUFFER, JITTERS * jitter)
+    one_way = (rtt or 0.0) / 2
+    return one_way + buffer + OUTPUT, UNCERTAIN + buffer - LEAST_BUFFER + one_way / 4
+
+
+class Sent:
+    """How much had been sent at which time. Positions count samples at `rate`, and only grow."""
+
+    __slots__ = ("_log", "_rate", "position")
+
+    def __init__(self, rate: int) -> None:
+        self.position = 0
+        self._rate = rate
+        self._log: deque[tuple[float, int, int]] = deque()  # when a piece left; the positions of its start and its end
+
+    def advance(self, samples: int, now: float) -> None:
+        """Note that so much was sent now, to be played from then on."""
+        start = self.position
+        self.position += samples
+        self._log.append((now, start, self.position))
+        while self._log[0][0] < now - KEPT:
+            self._log.popleft()
+
+    def played(self, time: float) -> int:
+        """Tell up to where it had been played at a `time`, if each piece is played when it leaves."""
+        played = self._log[0][1] if self._log else self.position
+        for left, start, end in self._log:
+            if left > time:
+                break
+            played = min(end, start + round((time - left) * self._rate))
+        return played

@@ -159,6 +159,11 @@ def test_another_clock_goes_on_by_ours_and_hours_of_nothing_are_skipped() -> Non
     assert [unit[0] for unit in buffer.ready] == [0, FRAME, pytest.approx(3600 * 48000, abs=2 * FRAME)]
 
 
+def test_a_source_that_only_probed_leaves_no_silence_behind() -> None:
+    bench = Bench().gets(build(OPUS, False, 9, 0, SSRC, b""), packet(500, ssrc=8), now=7.0)
+    assert bench.out == [500]
+
+
 def test_a_straggler_of_the_source_before_does_not_take_us_back() -> None:
     bench = Bench().gets(packet(0), packet(500, ssrc=8), packet(1), packet(501, ssrc=8), now=0.0)
     assert bench.out == [0, 500, 501]

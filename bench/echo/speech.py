@@ -14,7 +14,7 @@ import attrs
 
 from bench.echo.calls import compile_load
 from bench.echo.comparison import Round, calling, measure, workshop
-from bench.echo.contestants import OURS, Contestant, ours
+from bench.echo.contestants import OURS, Contestant, memory, ours
 from bench.machine import spread, table
 from tests.audio.voices import split, voice
 from trioice import srtp
@@ -22,7 +22,7 @@ from trioice.audio import Opus
 
 SECONDS: Final = 4.0
 """Of speech that differs."""
-CALLS: Final = (50, 100, 200)
+CALLS: Final = (5, 50, 100)
 AGENT: Final = "bench/echo/agent.py:echo"
 
 
@@ -98,10 +98,12 @@ def _echo(server: Contestant, library: str, profile: srtp.Profile, count: int, s
     encoder = Opus(application="voip", fec=True).encoder(48000)
     words = [encoder.encode(frame) for frame in split(voice(48000, SECONDS), 48000)]
     with calling(server, library, profile) as (process, calls):
+        before = memory(process.pid)
         try:
             calls.connect(process.address, count)
         except LookupError as error:
             return Round(server=server.name, calls=count, failed=str(error))
         calls.open()
         calls.say(words)
-        return measure(server.name, process, calls, seconds)
+        measured = measure(server.name, process, calls, seconds)
+        return attrs.evolve(measured, spoken=(memory(process.pid) - before) / count)

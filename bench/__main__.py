@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from bench import chromium, handshake, lines, load, machine, pace, runs
+from bench import chromium, codec, handshake, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup
 from bench.echo.contestants import SERVERS
@@ -14,7 +14,7 @@ from bench.lab import command as lab
 from bench.relay import comparison
 from trioice import srtp
 
-FIGURES = ("load", "relay", "runs", "echo", "handshake", "setup", "flood", "pace", "chromium", "lines")
+FIGURES = ("load", "relay", "runs", "echo", "handshake", "setup", "flood", "pace", "codec", "chromium", "lines")
 
 
 def main() -> None:
@@ -121,6 +121,8 @@ def main() -> None:
         print(flood.report(flood.measure(arguments.floods, count, arguments.seconds or 5.0, profile)), flush=True)
     if "pace" in figures:
         print(pace.report([pace.measure(streams, arguments.seconds or 5.0) for streams in (50, 200, 1000)]), flush=True)
+    if "codec" in figures:
+        print(codec.report(codec.measure(arguments.rounds)), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
     if "lines" in figures:

@@ -88,6 +88,30 @@ def test_a_packet_of_another_ssrc_is_refused_before_it_leaves() -> None:
     assert pair.outbox == []
 
 
+def test_what_the_caller_asks_for_again_goes_again_once_in_a_round_trip() -> None:
+    pair, caller, session = connected()
+    for number in range(100):
+        session.send(rtp.build(111, False, number, number * 960, 1, b"%08d" % number), pair.link.now)
+    sent = [datagram for datagram, _ in pair.outbox if 128 <= datagram[0] <= 191]
+    pair.outbox.clear()
+    assert caller._keys is not None
+    question = rtp.encode([rtp.ReceiverReport(caller.ssrc), rtp.GenericNack(caller.ssrc, 1, (35, 36, 99, 100, 7))])
+
+    def ask() -> list[bytes]:
+        assert caller._keys is not None
+        protected = caller._keys[0].protect_rtcp(question)
+        assert protected is not None
+        return [datagram for datagram, _ in pair.inject(protected, (CALLER[0], CALLER[1] + 1))]
+
+    lost = ask()
+    assert lost == [sent[36], sent[99]]  # of the last 64, and the same octets
+    assert ask() == []
+    pair.link.now += 1.0
+    assert ask() == lost
+    stats = session.rtp.stats(pair.link.now)
+    assert (stats.nacks, stats.retransmitted) == (3, 4)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_hanging_up_says_goodbye_and_forgets_the_session(role: DtlsRole) -> None:
     pair, caller, session = connected(role=role)
@@ -232,12 +256,14 @@ def test_a_packet_in_costs_sixteen_calls() -> None:
     assert len(pair.media) == 20
 
 
-def test_a_packet_out_costs_fourteen_calls() -> None:
+def test_a_packet_out_costs_fifteen_calls() -> None:
     pair, _, session = connected()
     for number in range(2):
         session.send(rtp.build(111, False, number, number * 960, 1, bytes(80)), pair.link.now)
     packet = rtp.build(111, False, 2, 1920, 1, bytes(80))
-    assert calls(lambda: session.send(packet, pair.link.now)) == 14
+    assert (
+        calls(lambda: session.send(packet, pair.link.now)) == 15
+    )  # the last of them remembers it, as it may be asked for again
 
 
 # A burst is an optimisation of the same meaning.

@@ -30,8 +30,8 @@ class SessionConfig:
 
     `profiles` are SRTP protection profiles, `dtls_versions` versions of DTLS, and `dtls_groups` groups of its key exchange, each in our
     order of preference. `red` is the payload type of the peer's packets that carry copies of others, `rtcp_reduced_size` whether it takes
-    feedback without a report. `epoch` is wall time minus monotonic time, in seconds; `transport_address` gives the IP address and port
-    behind an `Address`.
+    feedback without a report, `receiver_rtt` whether it measures the round trip by XR. `epoch` is wall time minus monotonic time, in
+    seconds; `transport_address` gives the IP address and port behind an `Address`.
     """
 
     credentials: Credentials
@@ -46,6 +46,7 @@ class SessionConfig:
     clock_rate: int = 48000
     red: int | None = None
     rtcp_reduced_size: bool = False
+    receiver_rtt: bool = False
     entropy: Entropy = attrs.field(repr=False)
     epoch: float
     transport_address: Callable[[Address], tuple[str, int]] = attrs.field(repr=False)
@@ -69,6 +70,7 @@ class Session:
 
     __slots__ = (
         "_carriage",
+        "_history",
         "_notes",
         "_outbox",
         "_receiver",
@@ -115,6 +117,7 @@ class Session:
         )
         self._receiver: srtp.SrtpReceiver | None = None
         self._sender: srtp.SrtpSender | None = None
+        self._history = rtp.History()
         self._reports: Outbox = []
         self.rtp = rtp.RtpSession(
             ssrc=config.ssrc,
@@ -122,6 +125,7 @@ class Session:
             clock_rate=config.clock_rate,
             red=config.red,
             reduced_size=config.rtcp_reduced_size,
+            receiver_rtt=config.receiver_rtt,
             epoch=config.epoch,
             entropy=config.entropy,
             outbox=self._reports,
@@ -184,6 +188,8 @@ class Session:
             if report is not None:
                 mark = len(self.events)
                 self.rtp.receive(report, source, now)
+                if self.rtp.asked:
+                    self._send_again(now)
                 self._notice(mark, now)
             return None
         packet = receiver.unprotect(datagram)
@@ -256,6 +262,7 @@ class Session:
         protected = sender.protect(packet)
         if protected is not None:
             self._outbox.append((protected, to))
+            self._history.packets.append(protected)
 
     def drops(self) -> Iterator[tuple[str, Counter[Any]]]:
         """What each layer refused, by reason."""
@@ -339,6 +346,7 @@ class Session:
         self._notes.step(Step.KEYS, now)
         self._notes.step(Step.CONNECTED, now)
         self._carriage.connected()
+        self.rtp.round_trip.assumed = None if self.dtls is None else self.dtls.rtt
         self.rtp.start(now)
 
     def _keys(self, number: int) -> tuple[srtp.SrtpSender, srtp.SrtpReceiver]:
@@ -353,6 +361,14 @@ class Session:
             srtp.sender(profile, ours, engine=engine, room=room),
             srtp.receiver(profile, theirs, engine=engine, room=room),
         )
+
+    def _send_again(self, now: float) -> None:
+        """Send what the peer asked for once more, the same octets, to the path that is selected now."""
+        if self._to is not None:
+            going = self._history.again(self.rtp.asked, self.rtp.round_trip.seconds or 0.0, now)
+            self._outbox.extend((packet, self._to) for packet in going)
+            self.rtp.retransmitted += len(going)
+        self.rtp.asked.clear()
 
     def _send_reports(self) -> None:
         to = self._to

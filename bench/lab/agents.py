@@ -28,9 +28,14 @@ async def speak(call: Call) -> None:
         nonlocal heard
         async for packet in call.packets():
             header = rtp.read(packet)
-            if header is not None and header[0] == call.payload_type:
-                _, marker, _, timestamp, _, start, end = header
-                call.send(packet[start:end], timestamp, marker or not heard)
+            if header is None:
+                continue
+            payload_type, marker, _, timestamp, _, start, end = header
+            payload = packet[start:end]
+            if payload_type == call.red_payload_type and (blocks := rtp.read_red(payload)):
+                payload_type, _, payload = blocks[-1]
+            if payload_type == call.payload_type and payload:
+                call.send(payload, timestamp, marker or not heard)
                 heard = True
 
     async with trio.open_nursery() as nursery:

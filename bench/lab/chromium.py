@@ -24,15 +24,26 @@ CLASSIC: Final = {"WebRtcPostQuantumKeyAgreement": False}
 
 @contextmanager
 def chromium(
-    playwright: Playwright, host: Host, *, executable: str, trial: str, policy: Mapping[str, bool], secure: str
+    playwright: Playwright,
+    host: Host,
+    *,
+    executable: str,
+    trial: str,
+    policy: Mapping[str, bool],
+    secure: str,
+    microphone: Path | None = None,
 ) -> Iterator[Browser]:
-    """Run a headless Chromium with a tone in its microphone; pages of the origin `secure` may use it without TLS."""
+    """Run a headless Chromium that hears the WAV file `microphone` over and over, or else a tone.
+
+    Pages of the origin `secure` may use it without TLS.
+    """
     flags = [flag for flag in FLAGS if flag != "--allow-loopback-in-peer-connection"]
     if trial:
         flags.append(f"--force-fieldtrials={trial}")
     flags.append(f"--unsafely-treat-insecure-origin-as-secure={secure}")
     with TemporaryDirectory() as folder:
-        flags.append(f"--use-file-for-fake-audio-capture={write_tone(Path(folder, 'tone.wav'), TONE)}")
+        heard = microphone or write_tone(Path(folder, "tone.wav"), TONE)
+        flags.append(f"--use-file-for-fake-audio-capture={heard}")
         wrapper = Path(folder, "chromium")
         wrapper.write_text(_script(host, executable, policy))
         wrapper.chmod(0o755)

@@ -5,6 +5,7 @@ Each makes one call at a time: `open`, `begin`, which comes back when sound has 
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -98,8 +99,9 @@ def client(
     chromium_at: str,
     trial: str = "",
     policy: Mapping[str, bool] = NO_POLICY,
+    microphone: Path | None = None,
 ) -> Iterator[Client]:
-    """Start one, for the page of a server; with a field `trial` and a `policy` of Chromium's."""
+    """Start one, for the page of a server; with a field `trial`, a `policy` and a `microphone` of Chromium's."""
     with ExitStack() as stack:
         if name == "firefox":
             yield FirefoxClient(stack.enter_context(firefox(network.client)), page)
@@ -108,7 +110,15 @@ def client(
         hosts = (network.client,) if name == "chromium" else (network.client, network.server)
         browsers = [
             stack.enter_context(
-                chromium(playwright, host, executable=chromium_at, trial=trial, policy=policy, secure=page)
+                chromium(
+                    playwright,
+                    host,
+                    executable=chromium_at,
+                    trial=trial,
+                    policy=policy,
+                    secure=page,
+                    microphone=microphone,
+                )
             )
             for host in hosts
         ]

@@ -13,6 +13,8 @@ from bench.lab.cases import CASES, Case
 from bench.lab.namespaces import Unavailable
 from bench.lab.report import Measured, report
 from bench.lab.servers import Agent
+from bench.lab.voice import VOICES, voice
+from bench.lab.voice import report as heard_report
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,19 +23,26 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an orderly end removes what was made
     if options.nice:
         machine.prioritize(options.nice)
-    chosen = [CASES[name] for name in options.case or CASES]
+    names = options.case or [*CASES, *VOICES]
+    chosen = [CASES[name] for name in names if name in CASES]
+    voices = [VOICES[name] for name in names if name in VOICES]
     if options.loss is not None:
         chosen = [attrs.evolve(case, loss=options.loss / 100) for case in chosen]
+        voices = [attrs.evolve(case, loss=options.loss / 100) for case in voices]
     rtt = options.rtt / 1000
     print(machine.describe(), flush=True)
     try:
         measured = [_measure(case, rtt, options) for case in chosen]
+        for case in voices:
+            heard = voice(case, rtt=rtt, seconds=options.seconds, seed=options.seed)
+            print(f"\n{heard_report(heard)}", flush=True)
     except Unavailable as reason:
         print(reason, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    print(f"\n{report(measured, rtt)}")
+    if measured:
+        print(f"\n{report(measured, rtt)}")
     return 0
 
 
@@ -68,10 +77,15 @@ def _options() -> argparse.ArgumentParser:
         prog="python -m bench lab",
         description="Calls between two hosts with a bad network between them, from the first check to the first media. As root.",
     )
-    options.add_argument("--case", nargs="+", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)} (all)")
+    options.add_argument(
+        "--case", nargs="+", choices=[*CASES, *VOICES], metavar="CASE", help=f"of {', '.join((*CASES, *VOICES))} (all)"
+    )
     options.add_argument("--rtt", type=float, default=100.0, metavar="MS", help="of the network, in ms (%(default)s)")
     options.add_argument("--loss", type=float, metavar="PERCENT", help="each way (25 for the cases named loss, else 0)")
     options.add_argument("--runs", type=int, default=10, metavar="N", help="calls of each case (%(default)s)")
+    options.add_argument(
+        "--seconds", type=float, default=60.0, metavar="S", help="of a call of the cases named voice (%(default)s)"
+    )
     options.add_argument("--ladder", action="store_true", help="draw the ladder of the last call of each case as well")
     options.add_argument("--seed", type=int, default=1, metavar="N", help="of the losses (%(default)s)")
     options.add_argument("--nice", type=int, default=0, metavar="N", help="priority of all that it starts (0)")

@@ -12,8 +12,12 @@ import attrs
 from bench.lab.network import ROOT, Host
 from tests.interop.programs import CLUSTER, Program, key_line
 
-AGENTS: Final = {"speaks": ("--agent", f"{ROOT / 'bench/lab/agents.py'}:speak"), "echoes": ()}
-Agent = Literal["speaks", "echoes"]
+AGENTS: Final = {
+    "speaks": ("--agent", f"{ROOT / 'bench/lab/agents.py'}:speak"),
+    "echoes": (),
+    "listens": ("--agent", f"{ROOT / 'bench/lab/listening.py'}:listen"),
+}
+Agent = Literal["speaks", "echoes", "listens"]
 SHARD: Final = 7
 HTTP, PUBLIC, UDP = 8080, 3478, 7000
 

@@ -15,9 +15,9 @@ from trioice.errors import LocalProtocolError
 SPEECH = voice(24000, 1.0)
 
 
-def coded(rate: int = 24000, pcm: bytes = SPEECH, **settings: object) -> list[bytes]:
+def coded(rate: int = 24000, pcm: bytes = SPEECH, frame: float = 0.02, **settings: object) -> list[bytes]:
     encoder = Opus(**settings).encoder(rate)  # type: ignore[arg-type]
-    return [encoder.encode(frame) for frame in split(pcm, rate)]
+    return [encoder.encode(each) for each in split(pcm, rate, frame)]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,16 @@ def test_no_copy_is_seen_where_there_is_none() -> None:
     assert not any(map(has_fec, coded()))  # CELT has none
     assert not any(map(has_fec, coded(application="voip", fec=False)))
     assert OpusDecoder(24000).recover(coded()[5], 960) is None
+
+
+def test_a_copy_that_libopus_would_not_use_is_none() -> None:
+    long = coded(16000, voice(16000, 1.0), 0.04, application="voip", fec=True)
+    with_copy = next(payload for payload in long[10:] if has_fec(payload))
+    decoder = OpusDecoder(24000)
+    assert decoder.recover(with_copy, 1920) is not None
+    assert decoder.recover(with_copy, 960) is None  # it is of 40 ms
+    decoder.decode(coded()[5])
+    assert decoder.recover(with_copy, 1920) is None  # nothing joins on to CELT
 
 
 @pytest.mark.skipif(not hasattr(library(), "opus_packet_has_lbrr"), reason="an older libopus does not tell")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trioice.errors import LocalProtocolError
 from trioice.rtp import (
+    ExtendedReport,
     GenericNack,
     Goodbye,
     Packet,
@@ -54,7 +55,9 @@ LAYOUTS: list[tuple[str, Packet]] = [
     ("81cd0004 00000007 00000008 0001 0000 0064 0000", GenericNack(7, 8, (1, 100))),
     ("81ce0002 00000007 00000008", PictureLossIndication(7, 8)),
     ("80cc0003 00000007 6e616d65 01020304", Unknown(204, 0, bytes.fromhex("00000007 6e616d65 01020304"))),
-    ("80cf0004 00000007 04000002 b44db705 20000000", Unknown(207, 0, bytes.fromhex("00000007 04000002 b44db705 20000000"))),
+    ("80cf0004 00000007 04000002 b44db705 20000000", ExtendedReport.reference(7, 0xB44DB70520000000)),
+    ("80cf0005 00000007 05000003 00000008 b7052000 00054000", ExtendedReport.since(7, ((8, 0xB7052000, 0x54000),))),
+    ("80cf0003 00000007 09ab0001 01020304", ExtendedReport(7, ((9, 0xAB, bytes.fromhex("01020304")),))),
     ("8fce0003 00000007 00000000 52454d42", Unknown(206, 15, bytes.fromhex("00000007 00000000 52454d42"))),
 ]  # fmt: skip
 

@@ -28,7 +28,8 @@ from trioice.rtp import (
     decode,
     encode,
 )
-from trioice.rtp.session import NTP_EPOCH, SOURCES
+from trioice.rtp.round_trip import NTP_EPOCH
+from trioice.rtp.session import SOURCES
 from trioice.sansio import NEVER, Event, Machine, Outbox
 
 OURS, THEIRS = 0x1111, 0x2222

@@ -7,7 +7,6 @@ from trio.testing import MockClock
 from tests.audio.voices import best_likeness, split, voice
 from tests.harness.world import World
 from trioice.audio import CODECS
-from trioice.audio.listener import Listener
 from trioice.transceiver.call import Call
 
 RATE = 24000
@@ -16,13 +15,10 @@ SPEECH = voice(RATE, 1.0)
 
 async def repeat(call: Call) -> None:
     """Say again what is heard, as PCM."""
-    listener = Listener(call.codec, call.payload_type, rate=RATE)
-    encoder, stream = call.codec.encoder(RATE), call.stream()
-    async for packet in call.packets():
-        listener.receive([packet], trio.current_time())
-        while (frame := listener.read()) is not None:
-            assert len(frame.pcm) == 2 * RATE // 50
-            stream.write(encoder.encode(frame.pcm))
+    speaker = call.speaker(RATE)
+    async for frame in call.microphone(RATE):
+        assert len(frame.pcm) == 2 * RATE // 50
+        await speaker.write(frame.pcm)
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ async def test_an_agent_that_reads_much_at_once_lets_others_run(
     async with trio.open_nursery() as others:
         await dial(nursery, agent)
         await trio.sleep(9.5)
-    assert turns[0] >= 2
+    assert turns[0] >= 2  # of four, the first may begin after two
 
 
 def packets(*numbers: int) -> list[bytes]:

@@ -8,12 +8,14 @@ from typing import Final
 
 from trioice.audio.activity import Activity, SpeechStarted, SpeechStopped
 from trioice.audio.codec import RATES, Codec, Decoder, Encoder, Frame
+from trioice.audio.detector import Detector, DetectorMissing
 from trioice.audio.g711 import G711, PCMA, PCMU
 from trioice.audio.jitter_buffer import Patience
 from trioice.audio.library import CodecMissing
 from trioice.audio.listener import Listener
 from trioice.audio.opus import Opus
 from trioice.audio.patience import AutoPatience
+from trioice.audio.playout import Playout
 from trioice.audio.resample import Resampler
 
 __all__ = [
@@ -27,11 +29,14 @@ __all__ = [
     "Codec",
     "CodecMissing",
     "Decoder",
+    "Detector",
+    "DetectorMissing",
     "Encoder",
     "Frame",
     "Listener",
     "Opus",
     "Patience",
+    "Playout",
     "Resampler",
     "SpeechStarted",
     "SpeechStopped",

@@ -110,7 +110,7 @@ class Opus:
 class OpusDecoder:
     """Decodes to PCM at one of `RATES`; see `trioice.audio.Decoder`."""
 
-    __slots__ = ("_address", "_concealed", "_decode", "_samples", "_scale", "_state", "_view")
+    __slots__ = ("_address", "_celt", "_concealed", "_decode", "_samples", "_scale", "_state", "_view")
 
     def __init__(self, rate: int) -> None:
         _check(rate)
@@ -123,6 +123,7 @@ class OpusDecoder:
         self._samples = ctypes.create_string_buffer(2 * LONGEST // self._scale)
         self._address = ctypes.addressof(self._samples)
         self._view = memoryview(self._samples).cast("B")
+        self._celt = False  # whether the payload before was coded so
         self._concealed = 0  # how much was made up since the last payload, at the clock rate
 
     def decode(self, payload: bytes) -> bytes:
@@ -132,12 +133,15 @@ class OpusDecoder:
             count = self._decode(self._state, payload, len(payload), self._address, LONGEST // self._scale, 0)
             if count == expected // self._scale:
                 self._concealed = 0
+                self._celt = payload[0] >= 0x80
                 return bytes(self._view[: 2 * count])
         return self.conceal(expected or 960)
 
     def recover(self, following: bytes, duration: int) -> bytes | None:
         """Decode the coarse copy that the payload after the missing one carries; None where it carries none."""
-        if not has_fec(following) or duration % QUANTUM or not 0 < duration <= LONGEST:
+        if not has_fec(following) or duration % QUANTUM or not _DURATIONS[following[0] >> 3] <= duration <= LONGEST:
+            return None
+        if self._celt:  # libopus would make it up all the same
             return None
         count = duration // self._scale
         if self._decode(self._state, following, len(following), self._address, count, 1) != count:

@@ -1,7 +1,12 @@
-"""RTP and RTCP (RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585, RFC 2198): packets as octets, and one peer's statistics and reports."""
+"""RTP and RTCP: packets as octets, and one peer's statistics, reports and repairs.
 
+RFC 3550, RFC 5761, RFC 8285, RFC 5506, RFC 4585, RFC 2198 and RFC 3611.
+"""
+
+from trioice.rtp.extended_reports import ExtendedReport
 from trioice.rtp.extensions import block, element, extensions
 from trioice.rtp.header import Header, build, initial_sequence, is_rtcp, read
+from trioice.rtp.history import History
 from trioice.rtp.reception import Reception
 from trioice.rtp.red import build_red, read_red
 from trioice.rtp.rtcp import (
@@ -23,9 +28,11 @@ from trioice.rtp.transport_feedback import TransportFeedback
 
 __all__ = [
     "Drop",
+    "ExtendedReport",
     "GenericNack",
     "Goodbye",
     "Header",
+    "History",
     "MediaBegan",
     "Packet",
     "PictureLossIndication",

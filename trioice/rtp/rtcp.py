@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import attrs
 
 from trioice.errors import LocalProtocolError, Malformed
+from trioice.rtp.extended_reports import ExtendedReport
 from trioice.rtp.transport_feedback import TransportFeedback
 from trioice.wire import Reader
 
@@ -22,7 +23,6 @@ BYE: Final = 203
 APP: Final = 204
 RTPFB: Final = 205
 PSFB: Final = 206
-XR: Final = 207
 
 FEEDBACKS: Final = 2
 """Transport-wide feedbacks of one compound packet: each may tell of 2,048 packets in 24 octets, so that sixty, which fit a datagram,
@@ -106,7 +106,7 @@ def _read(kind: int, count: int, body: bytes) -> Packet:
 
 @attrs.frozen
 class Unknown:
-    """Any other packet: APP, XR, other feedback."""
+    """Any other packet: APP, other feedback."""
 
     kind: int
     count: int
@@ -355,5 +355,6 @@ READERS: Final[Mapping[tuple[int, int | None], Callable[[Reader, int], Packet]]]
     (RTPFB, GenericNack.count): GenericNack.read,
     (PSFB, PictureLossIndication.count): PictureLossIndication.read,
     (RTPFB, TransportFeedback.count): TransportFeedback.read,
+    (ExtendedReport.kind, None): ExtendedReport.read,
 }
 """By packet type and, for feedback, format."""

@@ -24,9 +24,11 @@ import attrs
 
 from trioice.errors import LocalProtocolError
 from trioice.rtp import rtcp
+from trioice.rtp.extended_reports import ExtendedReport
 from trioice.rtp.header import HEADER, Header, is_rtcp, read
 from trioice.rtp.reception import Reception
 from trioice.rtp.repair import Repair
+from trioice.rtp.round_trip import RoundTrip
 from trioice.rtp.rtcp import (
     CNAME,
     GenericNack,
@@ -46,12 +48,6 @@ SOURCES: Final = 16
 FIRST_REPORT: Final = (0.5, 1.0)
 REPORT_INTERVAL: Final = (1.0, 2.5)
 """Seconds, least and most. libwebrtc's audio reports come every 2.5 to 7.5 s; ours feed its loss adaptation sooner."""
-
-ROUND_TRIP_LIMIT: Final = 60.0
-"""Seconds. A block that says more echoes a time we did not send, by mistake or malice."""
-
-NTP_EPOCH: Final = 2_208_988_800
-"""Seconds from 1900, where NTP starts, to 1970 (RFC 3550, 4)."""
 
 
 class Drop(enum.Enum):
@@ -76,7 +72,9 @@ class MediaBegan(Event):
 class RtpSession:
     """One peer: `ssrc` and `cname` are ours. A machine (`trioice.sansio.Machine`) whose `receive` returns media.
 
-    `epoch` is wall time minus the clock that `now` comes from, in seconds. `peer` is where reports are addressed to.
+    `epoch` is wall time minus the clock that `now` comes from, in seconds. `peer` is where reports are addressed to. `red` is the payload
+    type of packets with copies of others. With `reduced_size` the peer takes feedback without a report (RFC 5506), with `receiver_rtt`
+    both ends may measure the round trip without sending media (RFC 3611).
     """
 
     __slots__ = (
@@ -85,7 +83,6 @@ class RtpSession:
         "_current",
         "_description",
         "_entropy",
-        "_epoch",
         "_events",
         "_hearing",
         "_left",
@@ -96,22 +93,25 @@ class RtpSession:
         "_packets",
         "_packets_before",
         "_plis",
+        "_receiver_rtt",
         "_red",
         "_reduced_size",
         "_remote",
         "_repair",
         "_reports_received",
         "_reports_sent",
-        "_rtt",
         "_sent_at",
         "_sources",
         "_ssrc",
         "_timestamp",
+        "asked",
         "dropped",
         "first_heard",
         "first_sent",
         "peer",
         "report_at",
+        "retransmitted",
+        "round_trip",
         "stirred",
     )
 
@@ -127,15 +127,21 @@ class RtpSession:
         clock_rate: int = 48000,
         red: int | None = None,
         reduced_size: bool = False,
+        receiver_rtt: bool = False,
         peer: Address = None,
     ) -> None:
         self.peer = peer
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
         self.stirred = False  # a packet that was heard may have brought the deadline nearer; for the owner to reset
+        self.asked: list[
+            int
+        ] = []  # sequences of ours that the peer asked for again; for the owner to resend and to clear
+        self.retransmitted = 0  # how many of those went again; for the owner to count
+        self.round_trip = RoundTrip(epoch)
         self.first_heard: float | None = None  # when the first packet came, and when our first went out
         self.first_sent: float | None = None
-        self._ssrc, self._clock_rate, self._epoch, self._entropy = ssrc, clock_rate, epoch, entropy
+        self._ssrc, self._clock_rate, self._entropy = ssrc, clock_rate, entropy
         self._description = SourceDescription(((ssrc, ((CNAME, cname.encode()),)),))
         self._outbox, self._events = outbox, events
         self._closed = False
@@ -147,8 +153,7 @@ class RtpSession:
         self._timestamp, self._sent_at = 0, 0.0
         self._packets_before = (0, 0)  # `_packets` at the report before the last, and at the last
         self._remote: ReportBlock | None = None
-        self._rtt: float | None = None
-        self._red, self._reduced_size = red, reduced_size
+        self._red, self._reduced_size, self._receiver_rtt = red, reduced_size, receiver_rtt
         self._repair: Repair | None = None
         self._nacks = self._nacks_sent = self._plis = self._reports_received = self._reports_sent = 0
 
@@ -206,8 +211,9 @@ class RtpSession:
         self, repair: Repair, reception: Reception, before: int, packet: bytes, header: Header, now: float
     ) -> None:
         """See what is missing, or has come after all, as a packet is not the one that was expected."""
-        if self._rtt is not None:
-            repair.rtt = self._rtt
+        rtt = self.round_trip.seconds
+        if rtt is not None:
+            repair.rtt = rtt
         repair.note(reception.highest, before, packet, header, now)
         self._ask(repair, now)
         self.stirred = True
@@ -296,7 +302,8 @@ class RtpSession:
             octets_sent=self._octets,
             remote_lost=self._remote.packets_lost if self._remote else 0,
             remote_jitter=self._remote.jitter / self._clock_rate if self._remote else 0.0,
-            rtt=self._rtt,
+            rtt=self.round_trip.seconds,
+            retransmitted=self.retransmitted,
             nacks=self._nacks,
             nacks_sent=self._nacks_sent,
             packets_missed=repair.missed,
@@ -327,8 +334,11 @@ class RtpSession:
                     self._blocks(blocks, now)
                 case Goodbye(ssrcs=ssrcs):
                     self._goodbye(ssrcs)
-                case GenericNack(media=self._ssrc):
+                case GenericNack(media=self._ssrc, lost=lost):
                     self._nacks += 1
+                    self.asked += lost
+                case ExtendedReport():
+                    self.round_trip.hear(packet, self._ssrc, now)
                 case PictureLossIndication(media=self._ssrc):
                     self._plis += 1
                 case _:
@@ -338,12 +348,7 @@ class RtpSession:
         for block in blocks:
             if block.ssrc == self._ssrc:
                 self._remote = block
-                if block.last_report:
-                    elapsed = (self._ntp(now) >> 16) - block.last_report & 0xFFFFFFFF
-                    seconds = (elapsed - block.delay) / 65536
-                    # Two clocks round down, so a very short way may seem to have taken less than nothing.
-                    if -0.001 <= seconds <= ROUND_TRIP_LIMIT:
-                        self._rtt = max(seconds, 0.0)
+                self.round_trip.measure(block.last_report, block.delay, now)
 
     def _goodbye(self, ssrcs: Sequence[int]) -> None:
         for ssrc in ssrcs:
@@ -365,7 +370,7 @@ class RtpSession:
             timestamp = self._timestamp + int((now - self._sent_at) * self._clock_rate)
             report = SenderReport(
                 ssrc=self._ssrc,
-                ntp=self._ntp(now),
+                ntp=self.round_trip.ntp(now),
                 timestamp=timestamp & 0xFFFFFFFF,
                 packets=self._packets & 0xFFFFFFFF,
                 octets=self._octets & 0xFFFFFFFF,
@@ -373,12 +378,13 @@ class RtpSession:
             )
         else:
             report = ReceiverReport(self._ssrc, blocks)
+            if self._receiver_rtt:  # there is no SR whose delay the peer could tell
+                more = (ExtendedReport.reference(self._ssrc, self.round_trip.ntp(now)), *more)
+        if answer := self.round_trip.answer(now):
+            more = (ExtendedReport.since(self._ssrc, answer), *more)
         self._packets_before = self._packets_before[1], self._packets
         self._reports_sent += 1
         self._outbox.append((rtcp.encode((report, self._description, *more)), self.peer))
-
-    def _ntp(self, now: float) -> int:
-        return int((now + self._epoch + NTP_EPOCH) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
 
     def _draw(self, least: float, most: float) -> float:
         return least + (most - least) * int.from_bytes(self._entropy(2), "big") / 0xFFFF

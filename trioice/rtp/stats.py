@@ -7,8 +7,9 @@ import attrs
 class RtpStats:
     """Counters since the start. Times are seconds; octets are of payload; `remote_` is what the peer last reported of ours.
 
-    `nacks` are the peer's and `nacks_sent` ours. Of the packets that were missed as a newer one came, each was repaired by one of the
-    three, or is unrepaired, or is still waited for (see `trioice.rtp.repair`); none are counted without a `repair_window`.
+    `nacks` are the peer's, `retransmitted` the packets that went again for them, and `nacks_sent` ours. Of the packets that were missed as
+    a newer one came, each was repaired by one of the three, or is unrepaired, or is still waited for (`trioice.rtp.repair`); none are
+    counted without a `repair_window`.
     """
 
     packets_received: int
@@ -20,6 +21,7 @@ class RtpStats:
     remote_lost: int
     remote_jitter: float
     rtt: float | None
+    retransmitted: int
     nacks: int
     nacks_sent: int
     packets_missed: int

@@ -188,10 +188,8 @@ class Transceiver:
         def send(payload: bytes, timestamp: int, marker: bool) -> None:
             call.media.send(call.packet(payload, timestamp, marker), trio.current_time())  # the pacer flushes
 
-        clock_rate = call.media.config.clock_rate
-        return self._pacer.open(
-            send, ptime=ptime, clock_rate=clock_rate, timestamp=int.from_bytes(self.config.entropy(4), "big")
-        )
+        clock_rate, timestamp = call.media.config.clock_rate, int.from_bytes(self.config.entropy(4), "big")
+        return self._pacer.open(send, ptime=ptime, clock_rate=clock_rate, timestamp=timestamp, source=source)
 
     def hang_up(self, call: Call) -> None:
         """End a call (see `Call.hang_up`)."""
@@ -222,6 +220,7 @@ class Transceiver:
             clock_rate=CODECS[offer.audio.codec].clock_rate,
             red=offer.audio.red if self._redundancy else None,
             rtcp_reduced_size=offer.audio.rtcp_rsize,
+            receiver_rtt=offer.audio.receiver_rtt,
             entropy=entropy,
             epoch=self._epoch,
             transport_address=transport_address,

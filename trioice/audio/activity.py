@@ -24,7 +24,7 @@ LEAST: Final = -50.0
 """How much louder than the noise a voice is, in dB, and how loud at least, in dBov: an amplified microphone's voices are at -15 to -40."""
 
 DIP: Final = 6.0
-"""How much quieter a voice may become while it speaks, in dB, as the ends of words are; and it need be only half as much above the noise."""
+"""How much quieter a voice may become while it speaks, in dB, as the ends of words are; half of `above` is enough then."""
 
 BLOCK: Final = 0.5
 BLOCKS: Final = 6

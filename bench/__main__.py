@@ -51,7 +51,9 @@ def main() -> None:
         help="length of a round of load (20), relay (1), echo, speech, flood or pace (5)",
     )
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of all but flood (3)")
-    options.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo and setup (all)")
+    options.add_argument(
+        "--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo, speech and setup (all)"
+    )
     options.add_argument("--at-once", type=int, default=1, metavar="N", help="calls that setup makes at a time (1)")
     options.add_argument(
         "--floods",
@@ -126,7 +128,8 @@ def main() -> None:
         echoes = echo.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
         print(echo.report(echoes), flush=True)
     if "speech" in figures:
-        spoken = speech.compare(arguments.calls or speech.CALLS, arguments.rounds, arguments.seconds or 5.0, profile)
+        calls = arguments.calls or speech.CALLS
+        spoken = speech.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
         print(speech.report(spoken), flush=True)
     if "handshake" in figures:
         count = (arguments.calls or [200])[0]

@@ -34,14 +34,14 @@ class Speech:
     left_out: list[str]
 
 
-def compare(calls: Sequence[int], rounds: int, seconds: float, profile: srtp.Profile) -> Speech:
-    """Measure both for all numbers of `calls`."""
+def compare(servers: Sequence[str], calls: Sequence[int], rounds: int, seconds: float, profile: srtp.Profile) -> Speech:
+    """Measure those of `servers` that there are for all numbers of `calls`."""
     with workshop("speech", (), profile.name) as (folder, _, left_out):
         if left_out:
             return Speech([], left_out)
         library = compile_load(folder)
-        echoes = [Contestant(OURS, lambda: ours(profile.name, "--agent", AGENT))]
-        if importlib.util.find_spec("aiortc"):
+        echoes = [Contestant(OURS, lambda: ours(profile.name, "--agent", AGENT))] if OURS in servers else []
+        if "aiortc" in servers and importlib.util.find_spec("aiortc"):
             command = (sys.executable, "-m", "bench.echo.aiortc_server", profile.name, "tracks")
             echoes.append(Contestant("aiortc", lambda: command))
         measured = [

@@ -162,10 +162,11 @@ class Speech(Ear[SpeechStarted | SpeechStopped]):
 class Ears:
     """All that listens to one call. It has asked for what is missing for as long as the most patient microphone can use it."""
 
-    __slots__ = ("_rtp", "_speeches", "microphones")
+    __slots__ = ("_closed", "_rtp", "_speeches", "microphones")
 
     def __init__(self, session: RtpSession) -> None:
         self._rtp = session
+        self._closed: dict[str, float] | None = None  # what the last microphone told when it was closed
         self.microphones: tuple[Microphone, ...] = ()
         self._speeches: tuple[Speech, ...] = ()
 
@@ -186,6 +187,12 @@ class Ears:
         self._speeches = (*self._speeches, speech)
         return speech
 
+    def most_patient(self) -> dict[str, float] | None:
+        """Tell the counters of the most patient microphone; where none is open, of the last that was."""
+        if not self.microphones:
+            return self._closed
+        return max(self.microphones, key=lambda microphone: microphone.window).stats()
+
     def deliver(self, packets: list[bytes], now: float) -> None:
         """Take the packets of one burst."""
         for microphone in self.microphones:
@@ -199,6 +206,8 @@ class Ears:
             ear.end(now)
 
     def _forget(self, ear: object) -> None:
+        if isinstance(ear, Microphone):
+            self._closed = ear.stats()
         self.microphones = tuple(microphone for microphone in self.microphones if microphone is not ear)
         self._speeches = tuple(speech for speech in self._speeches if speech is not ear)
         self._repair()

@@ -100,6 +100,13 @@ def test_a_copy_fills_a_gap_at_once() -> None:
     assert bench.buffer.dropped == {Drop.DUPLICATE: 1}
 
 
+def test_copies_of_what_was_heard_repair_nothing() -> None:
+    bench = Bench().gets(red(10), red(12, copies=2), red(15, copies=4))
+    assert bench.out == [10, 11, 12, 13, 14, 15]
+    assert bench.buffer.repaired_by_red == 3
+    assert not bench.buffer.dropped
+
+
 def test_a_copy_of_what_waits_changes_nothing() -> None:
     bench = Bench().gets(packet(0), packet(2), red(3), now=0.0)
     assert bench.out == [0]

@@ -313,7 +313,6 @@ class JitterBuffer:
             if self._strategy is not None:
                 self._strategy.gave_up()
                 self.patience = self._strategy.seconds
-        self._index = index - 1
 
     def _pause(self, duration: int) -> None:
         self._append((self._next + self._shift, duration, None, None, False))

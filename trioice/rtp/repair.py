@@ -42,9 +42,6 @@ SOONEST: Final = 0.02
 OVERTAKEN: Final = 0.04
 """Seconds that a path which reorders is given before the first question, at most: what is lost waits for as long."""
 
-UNKNOWN: Final = -1
-"""The timestamp of a missing packet where its neighbours do not tell."""
-
 TOGETHER: Final = 0.005
 """Seconds: questions that are due so soon are asked with those that are due now."""
 
@@ -111,9 +108,9 @@ class Repair:
         asking = min(count, int(self._credit))
         self._credit -= asking
         self.unrepaired += count - asking
-        step, rest = divmod(timestamp - former & 0xFFFFFFFF, count + 1)
+        step = (timestamp - former & 0xFFFFFFFF) // (count + 1)
         for number in range(index - asking, index):
-            at = UNKNOWN if rest else former + step * (number - before) & 0xFFFFFFFF
+            at = former + step * (number - before) & 0xFFFFFFFF
             self._missing[number] = now, NEVER, now + self._wait, at
         while len(self._missing) > MISSING:
             self._missing.pop(next(iter(self._missing)))

@@ -8,13 +8,26 @@ import sys
 
 from bench import chromium, codec, handshake, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
-from bench.echo import flood, setup
+from bench.echo import flood, setup, speech
 from bench.echo.contestants import SERVERS
 from bench.lab import command as lab
 from bench.relay import comparison
 from trioice import srtp
 
-FIGURES = ("load", "relay", "runs", "echo", "handshake", "setup", "flood", "pace", "codec", "chromium", "lines")
+FIGURES = (
+    "load",
+    "relay",
+    "runs",
+    "echo",
+    "speech",
+    "handshake",
+    "setup",
+    "flood",
+    "pace",
+    "codec",
+    "chromium",
+    "lines",
+)
 
 
 def main() -> None:
@@ -29,13 +42,18 @@ def main() -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="calls of load (50), of echo (50 200 500 1000), of setup and of flood (100); handshakes (200)",
+        help="calls of load (50), of echo (50 200 500 1000), of speech (5 50 100), of setup and of flood (100); handshakes (200)",
     )
     options.add_argument(
-        "--seconds", type=float, metavar="S", help="length of a round of load (20), relay (1), echo, flood or pace (5)"
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="length of a round of load (20), relay (1), echo, speech, flood or pace (5)",
     )
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of all but flood (3)")
-    options.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo and setup (all)")
+    options.add_argument(
+        "--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo, speech and setup (all)"
+    )
     options.add_argument("--at-once", type=int, default=1, metavar="N", help="calls that setup makes at a time (1)")
     options.add_argument(
         "--floods",
@@ -76,7 +94,7 @@ def main() -> None:
         nargs="+",
         default=["AEAD_AES_128_GCM"],
         metavar="PROFILE",
-        help="of load; echo, setup and flood take the first",
+        help="of load; echo, speech, setup and flood take the first",
     )
     arguments = options.parse_args()
     if unknown := set(arguments.figures) - set(FIGURES):
@@ -109,6 +127,10 @@ def main() -> None:
         calls = arguments.calls or [50, 200, 500, 1000]
         echoes = echo.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
         print(echo.report(echoes), flush=True)
+    if "speech" in figures:
+        calls = arguments.calls or speech.CALLS
+        spoken = speech.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
+        print(speech.report(spoken), flush=True)
     if "handshake" in figures:
         count = (arguments.calls or [200])[0]
         print(handshake.report(handshake.measure(arguments.rounds, count), count), flush=True)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.harness.contract import _octets_of
+from tests.harness.contract import octets_of
 from tests.harness.pair import CALLER, STRANGER, Pair
 from trioice import dtls, stun
 from trioice.carriage import HANDSHAKE_GRACE, SETUP, DtlsRole
@@ -138,7 +138,7 @@ def _piece(datagram: bytes) -> bytes | None:
 def test_ten_thousand_pieces_leave_no_more_memory_than_four(role: DtlsRole) -> None:
     pair, session, sped = begun(role)
     chance = random.Random(10_000)
-    before = _octets_of(session)
+    before = octets_of(session)
     for number in range(10_000):
         first = chance.choice([0, 19, 20, 21, 22, 23, 25, 32, 46, 63, 64, 128, 255])
         piece = bytes([first]) + b"\xfe\xfd" + chance.randbytes(chance.randrange(0, 1100))
@@ -149,7 +149,7 @@ def test_ten_thousand_pieces_leave_no_more_memory_than_four(role: DtlsRole) -> N
     assert len(sped._heard) <= ACKNOWLEDGED
     assert len(sped._pending) <= PENDING
     assert sped.dropped[Drop.NOT_DTLS] > 1000
-    assert _octets_of(session) - before < 30_000
+    assert octets_of(session) - before < 30_000
     pair.run(5.0)
     assert session.connected
 

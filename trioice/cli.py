@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from trioice import dtls
+from trioice.audio.library import CodecMissing, opus
 from trioice.options import KEYS_VARIABLE, TOKEN_VARIABLE, parser
 from trioice.programs import RelaySettings, TransceiverSettings, run_relay, run_serve, run_transceiver
 from trioice.relay.directory import Directory
@@ -102,7 +103,7 @@ def _serve(options: argparse.Namespace) -> None:
         trace=options.trace,
         plain=options.plain_sockets,
     )
-    trio.run(run_serve, _with_agent(settings, options.agent))
+    trio.run(run_serve, _with_agent(settings, options.agent or _demo()))
 
 
 def _relay(options: argparse.Namespace) -> None:
@@ -243,6 +244,15 @@ def _dtls_certificate(options: argparse.Namespace) -> dtls.Certificate | None:
         return None
     certificate, key = (_checked(path.read_bytes) for path in (options.dtls_certificate, options.dtls_key))
     return _checked(dtls.Certificate.load, certificate, key)
+
+
+def _demo() -> str:
+    """Name the agent of the demo: it hears and speaks audio, where there is a codec for it."""
+    try:
+        opus()
+    except CodecMissing:
+        return "trioice.transceiver.echo:echo"
+    return "trioice.transceiver.echo:repeat"
 
 
 def _with_agent(settings: TransceiverSettings, where: str | None) -> TransceiverSettings:

@@ -1,9 +1,10 @@
 """The echo on aiortc, at its cheapest: no decoder sees a packet, nor aiortc's parser; each goes back as SRTP has been taken off.
 
-    python -m bench.echo.aiortc_server PROFILE
+    python -m bench.echo.aiortc_server PROFILE [tracks]
 
 aiortc has no packet-level interface, so the private method of its transport that parses RTP is replaced. One socket for each call is
-how aioice works.
+how aioice works. With `tracks` it is the echo that aiortc is made for: the track that comes is added to the call, decoded on its way in
+and encoded on its way out.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ NAMES: Final = {
 """Of the profiles, in aiortc."""
 
 calls: dict[str, RTCPeerConnection] = {}
+tracks = "tracks" in sys.argv[2:]
 
 
 class Echoing(rtcdtlstransport.RTCDtlsTransport):
@@ -44,6 +46,8 @@ class Echoing(rtcdtlstransport.RTCDtlsTransport):
 async def answer(offer: str) -> tuple[str, str]:
     """Make a call; its id and the answer."""
     call = RTCPeerConnection()
+    if tracks:
+        call.on("track", call.addTrack)
     await call.setRemoteDescription(RTCSessionDescription(offer, "offer"))
     await call.setLocalDescription(await call.createAnswer())
     identity = str(random.getrandbits(64))
@@ -87,7 +91,8 @@ def prepare(profile: str) -> None:
     rtcdtlstransport.SRTP_PROFILES[:] = [
         each for each in rtcdtlstransport.SRTP_PROFILES if each.openssl_profile == wanted
     ]
-    setattr(rtcpeerconnection, "RTCDtlsTransport", Echoing)  # noqa: B010 - it is not exported
+    if not tracks:
+        setattr(rtcpeerconnection, "RTCDtlsTransport", Echoing)  # noqa: B010 - it is not exported
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
  * Each call says a packet every 20 ms, at its own moment of those 20 ms, and every packet carries its call, its number and when
  * it left. What comes back is authenticated and checked for its call, its length and its timestamp, and counted once. The
  * calls' keys are sessions of libsrtp that Python made; so are the checks, which are sent again and again to keep consent
- * (RFC 7675): ICE answers a repeated request as it did the first. What is neither media nor an answer goes up to Python. */
+ * (RFC 7675): ICE answers a repeated request as it did the first. What is neither media nor an answer goes up to Python.
+ *
+ * With words, the packets carry those instead, as real speech for servers that decode; then an echo is any authentic packet. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -77,6 +79,10 @@ static union control {
 } leaving_controls[BATCH], arriving_controls[BATCH];
 static uint8_t leaving_octets[BATCH][SPACE], arriving_octets[BATCH][SPACE];
 
+static const uint8_t *words;    /* of `word_lengths` octets each, one after the other in SPACE octets; or none */
+static const uint32_t *word_lengths;
+static unsigned word_count;
+
 static uint64_t nanoseconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -131,8 +137,13 @@ static void say(unsigned index, unsigned speaker, uint64_t now) {
     packet[0] = 0x80, packet[1] = 111 | (number == 0) << 7;
     memcpy(packet + 2, &sequence, 2), memcpy(packet + 4, &timestamp, 4), memcpy(packet + 8, &ssrc, 4);
     uint32_t stamp[] = {speaker, measurement, number, payload_length};
-    memcpy(payload, stamp, sizeof stamp), memcpy(payload + sizeof stamp, &now, sizeof now);
-    memset(payload + STAMP, number, payload_length - STAMP);
+    if (words) {
+        payload_length = word_lengths[number % word_count];
+        memcpy(payload, words + (size_t)(number % word_count) * SPACE, payload_length);
+    } else {
+        memcpy(payload, stamp, sizeof stamp), memcpy(payload + sizeof stamp, &now, sizeof now);
+        memset(payload + STAMP, number, payload_length - STAMP);
+    }
     int length = HEADER + payload_length;
     protect(call->sender, packet, &length);
     address_leaving(index, call, packet, length);
@@ -190,6 +201,10 @@ static void hear(unsigned listener, uint8_t *packet, int length, uint64_t now) {
     int start = HEADER + 4 * (packet[0] & 15);
     if (packet[0] & 16 && length >= start + 4)
         start += 4 + 4 * (packet[start + 2] << 8 | packet[start + 3]);
+    if (words) {
+        outcome.echoed++;
+        return;
+    }
     if (length < start + STAMP) {
         outcome.strange++;
         return;
@@ -257,6 +272,11 @@ void load_open(int with, struct call *all, unsigned many, uint32_t first, verb *
     memset(said, 0, count * sizeof *said);
     next_check = 0, check_round_began = nanoseconds();
     prctl(PR_SET_TIMERSLACK, 1);
+}
+
+/* Say these from now on. They stay Python's. */
+void load_words(const uint8_t *octets, const uint32_t *lengths, unsigned many) {
+    words = octets, word_lengths = lengths, word_count = many;
 }
 
 /* Begin a measurement in which the first `many` calls speak. */

@@ -27,11 +27,11 @@ class _Coder:
         self.rate = rate
 
     def decode(self, payload: bytes) -> bytes:
-        return self._pcm(int(payload[:8]), FRAME)
+        return self._pcm(int(payload[:8]) % 30000, FRAME)
 
     def recover(self, following: bytes, duration: int) -> bytes | None:
         """A payload that ends with "+" holds a copy of the one before: its number, negative."""
-        return self._pcm(1 - int(following[:8]), duration) if following.endswith(b"+") else None
+        return self._pcm(1 - int(following[:8]) % 30000, duration) if following.endswith(b"+") else None
 
     def conceal(self, duration: int) -> bytes:
         return self._pcm(-30000, duration)

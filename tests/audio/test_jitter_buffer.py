@@ -100,6 +100,13 @@ def test_a_copy_fills_a_gap_at_once() -> None:
     assert bench.buffer.dropped == {Drop.DUPLICATE: 1}
 
 
+def test_copies_of_what_was_heard_repair_nothing() -> None:
+    bench = Bench().gets(red(10), red(12, copies=2), red(15, copies=4))
+    assert bench.out == [10, 11, 12, 13, 14, 15]
+    assert bench.buffer.repaired_by_red == 3
+    assert not bench.buffer.dropped
+
+
 def test_a_copy_of_what_waits_changes_nothing() -> None:
     bench = Bench().gets(packet(0), packet(2), red(3), now=0.0)
     assert bench.out == [0]
@@ -157,6 +164,11 @@ def test_another_clock_goes_on_by_ours_and_hours_of_nothing_are_skipped() -> Non
     assert [unit[0] for unit in buffer.ready] == [0, FRAME]
     buffer.receive(packet(2, at=9), 3600.0)
     assert [unit[0] for unit in buffer.ready] == [0, FRAME, pytest.approx(3600 * 48000, abs=2 * FRAME)]
+
+
+def test_a_source_that_only_probed_leaves_no_silence_behind() -> None:
+    bench = Bench().gets(build(OPUS, False, 9, 0, SSRC, b""), packet(500, ssrc=8), now=7.0)
+    assert bench.out == [500]
 
 
 def test_a_straggler_of_the_source_before_does_not_take_us_back() -> None:

@@ -107,13 +107,13 @@ class Contract:
         outbox: Outbox = []
         events: list[Event] = []
         machine = self.make(outbox, events)
-        before = _octets_of(machine)
+        before = octets_of(machine)
         for seed in SEEDS:
             for number, datagram in enumerate(_hostile(seed, self.valid())):
                 machine.receive(datagram, ("198.51.100.1", seed * HOSTILE + number), 0.0)
                 outbox.clear()
                 events.clear()
-        assert _octets_of(machine) - before < self.grows_by
+        assert octets_of(machine) - before < self.grows_by
 
 
 def _hostile(seed: int, valid: list[bytes]) -> Iterator[bytes]:
@@ -145,7 +145,7 @@ def _with_other_octets(datagram: bytes, seed: int) -> bytes:
     return datagram[:keep] + random.Random(seed).randbytes(len(datagram) - keep)
 
 
-def _octets_of(machine: object) -> int:
+def octets_of(machine: object) -> int:
     """Everything reachable from `machine` that is not a module, a class or a function."""
     seen: set[int] = set()
     total = 0

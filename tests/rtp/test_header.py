@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.harness.clockwork import seeded
 from trioice.errors import LocalProtocolError
-from trioice.rtp import block, build, extensions, initial_sequence, is_rtcp, read
+from trioice.rtp import block, build, element, extensions, initial_sequence, is_rtcp, read
 
 ELEMENTS = st.lists(st.tuples(st.integers(1, 14), st.binary(min_size=1, max_size=16)), max_size=8)
 LONG_ELEMENTS = st.lists(st.tuples(st.integers(1, 255), st.binary(max_size=255)), max_size=8)
@@ -67,6 +67,7 @@ def test_no_octets_raise_and_the_payload_lies_inside(octets: bytes, first: int) 
         header = read(packet)
         assert header is None or 12 <= header[5] <= header[6] <= len(packet)
         extensions(packet)
+        element(packet, 1)
         is_rtcp(packet)
 
 
@@ -94,6 +95,8 @@ def test_what_is_built_is_read(
     assert header[:5] == (payload_type, marker, sequence, timestamp, ssrc)
     assert packet[header[5] : header[6]] == payload
     assert extensions(packet) == elements
+    for identifier in (*range(1, 20), 254):
+        assert element(packet, identifier) == next((value for found, value in elements if found == identifier), None)
 
 
 def test_sequence_and_timestamp_roll_over_as_they_are_built() -> None:
@@ -129,13 +132,16 @@ def test_the_two_byte_form_of_rfc_8285_4_3() -> None:
     ],
 )
 def test_odd_extensions(words: str, seen: list[tuple[int, bytes]]) -> None:
-    assert extensions(bytes.fromhex("906f0001 00000000 decafbad" + words)) == seen
+    packet = bytes.fromhex("906f0001 00000000 decafbad" + words)
+    assert extensions(packet) == seen
+    for identifier in range(1, 16):
+        assert element(packet, identifier) == dict(seen).get(identifier)
 
 
 def test_elements_that_no_form_can_hold_are_misuse() -> None:
-    for element in ((0, b"x"), (256, b"x"), (1, bytes(256))):
+    for misfit in ((0, b"x"), (256, b"x"), (1, bytes(256))):
         with pytest.raises(LocalProtocolError):
-            block([element])
+            block([misfit])
 
 
 def test_rtcp_is_known_by_its_payload_type() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from tests.audio.stand_in import StandIn
@@ -288,7 +289,44 @@ async def test_an_agent_that_reads_much_at_once_lets_others_run(
     async with trio.open_nursery() as others:
         await dial(nursery, agent)
         await trio.sleep(9.5)
-    assert turns[0] >= 3
+    assert turns[0] >= 2  # of four, the first may begin after two
+
+
+async def test_a_burst_wakes_a_listener_once_and_a_packet_that_waits_wakes_none(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    machine = Listener(StandIn(), OPUS, rate=8000)
+    microphone = Microphone(machine, 0.25, lambda ear: None)
+    heard: list[tuple[int, float]] = []
+
+    async def listen() -> None:
+        async for frame in microphone:
+            heard.append((number(frame), trio.current_time()))  # noqa: PERF401 - the times are those of the loop
+
+    nursery.start_soon(listen)
+    await trio.testing.wait_all_tasks_blocked()
+    wakes = 0
+
+    async def deliver(*numbers: int) -> None:
+        nonlocal wakes
+        before = microphone._awake
+        microphone.deliver(packets(*numbers), trio.current_time())
+        await trio.testing.wait_all_tasks_blocked()
+        wakes += microphone._awake is not before
+
+    await deliver(0, 1, 2, 3)
+    assert (wakes, len(heard)) == (1, 4)
+    await deliver(5)  # it wakes to set its deadline
+    assert (wakes, len(heard)) == (2, 4)
+    await trio.sleep(0.1)
+    await deliver(6, 8)
+    assert (wakes, len(heard)) == (2, 4)
+    await trio.sleep(0.1)
+    await deliver(4)
+    assert (wakes, [word for word, _ in heard]) == (3, [0, 1, 2, 3, 4, 5, 6])
+    await trio.sleep(1)
+    assert heard[7:] == [(-30000, pytest.approx(0.35)), (8, pytest.approx(0.35))]  # type: ignore[comparison-overlap]
+    microphone.close()
 
 
 def packets(*numbers: int) -> list[bytes]:

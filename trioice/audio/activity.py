@@ -24,7 +24,7 @@ LEAST: Final = -50.0
 """How much louder than the noise a voice is, in dB, and how loud at least, in dBov: an amplified microphone's voices are at -15 to -40."""
 
 DIP: Final = 6.0
-"""By how many dB a voice that speaks may sink below both: the ends of words are quieter than their beginnings."""
+"""How much quieter a voice may become while it speaks, in dB, as the ends of words are; half of `above` is enough then."""
 
 BLOCK: Final = 0.5
 BLOCKS: Final = 6
@@ -232,6 +232,9 @@ class Activity:
         self._time += ahead
         stride = ahead if ahead <= STRIDE else PACKET
         stream = self._stream
-        least = max(self._least, self._floor.level + self._above)
-        stream.note(loudness > (least - DIP if stream.speaking else least), self._time - stride, stride, now)
+        if stream.speaking:
+            threshold = max(self._least - DIP, self._floor.level + self._above / 2)
+        else:
+            threshold = max(self._least, self._floor.level + self._above)
+        stream.note(loudness > threshold, self._time - stride, stride, now)
         self._floor.note(loudness, stride)

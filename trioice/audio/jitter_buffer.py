@@ -138,7 +138,7 @@ class JitterBuffer:
         self._highest = 0  # the highest index of a packet, and that of the last that became ready
         self._index = 0
         self._duration = 0  # of the payload that became ready last
-        self._arrived = -math.inf  # when the last packet came
+        self._arrived = -math.inf  # when the last payload came
         self._silent: set[int] = set()  # indices of packets without audio, above `_index`
         self._waiting: dict[int, _Waiting] = {}  # timestamp → what waits there, the first that came first
         self._given_up: deque[tuple[int, int, float]] = deque(
@@ -313,7 +313,6 @@ class JitterBuffer:
             if self._strategy is not None:
                 self._strategy.gave_up()
                 self.patience = self._strategy.seconds
-        self._index = index - 1
 
     def _pause(self, duration: int) -> None:
         self._append((self._next + self._shift, duration, None, None, False))
@@ -344,7 +343,7 @@ class JitterBuffer:
         self._index = sequence - 1
         self._silent.clear()
         self._given_up.clear()
-        if self._ssrc >= 0:
+        if self._arrived > -math.inf:
             silence = int((now - self._arrived) * self._codec.clock_rate) - self._duration
             # A frame more or less is jitter; the rest is how long nobody spoke, or nobody that we know of.
             if silence > self._duration:

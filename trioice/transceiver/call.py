@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
+import attrs
 import trio
 
 from trioice import rtp
@@ -14,6 +15,7 @@ from trioice.sdp import AudioSection
 from trioice.session import Session
 from trioice.transceiver.microphone import Ears, Microphone, Speech
 from trioice.transceiver.pacer import Source, Stream
+from trioice.transceiver.quality import Quality
 from trioice.transceiver.speaker import BOUND, PTIME, Speaker
 
 BUFFERED: Final = 500
@@ -221,6 +223,12 @@ class Call:
         """End the call; harmless when it has ended."""
         self._verbs.hang_up(self)
 
+    def quality(self) -> Quality:
+        """Tell how the call sounds, both ways."""
+        ears = None if self._ears is None else self._ears.most_patient()
+        voice = None if self._speaker is None else self._speaker.stats()
+        return Quality.of(self.media.rtp.stats(trio.current_time()), ears, voice)
+
     def stats(self) -> dict[str, object]:
         """Counters of the call as plain data, times in seconds."""
         return {
@@ -228,6 +236,8 @@ class Call:
             "connected": self.media.connected,
             **self.media.stats(trio.current_time()),
             "microphones": [] if self._ears is None else [one.stats() for one in self._ears.microphones],
+            "speaker": None if self._speaker is None else self._speaker.stats(),
+            "quality": attrs.asdict(self.quality()),
         }
 
     def agree(self, audio: AudioSection, *, redundancy: bool) -> None:

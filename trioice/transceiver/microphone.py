@@ -1,8 +1,8 @@
 """What an agent's task hears of a caller: frames of PCM from a microphone, and when speech begins and ends.
 
 The transceiver hands each burst of packets to a call's ears, in the turn in which it came. That wakes the ear's task if something is ready
-for it, at most once a burst; if there is only something to wait for, its deadline moves and nobody wakes. Frames are decoded in the
-listener's own task, when it asks for them.
+for it, or if there is a deadline where there was none, and at most once a burst. Frames are decoded in the listener's own task, when it
+asks for them.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +16,7 @@ from trioice.audio.codec import Codec, Frame
 from trioice.audio.listener import Listener
 from trioice.audio.patience import MOST, AutoPatience
 from trioice.rtp import RtpSession
+from trioice.sansio import NEVER
 
 UNINTERRUPTED: Final = 50
 """Items that are read without letting other tasks run: a second of speech that was waited for, decoded in some 2 ms."""
@@ -68,10 +69,12 @@ class Ear(Generic[T]):
         machine = self._machine
         machine.receive(packets, now)
         if self._awake is not None:
-            if machine.is_ready:
+            if machine.is_ready or (self._scope is None and machine.deadline < NEVER):
                 self._awake.set()
-            elif self._scope is not None:
-                self._scope.deadline = machine.deadline
+            elif self._scope is not None and machine.deadline < self._scope.deadline:
+                self._scope.deadline = (
+                    machine.deadline
+                )  # where it is later instead, the task wakes to see that: it costs less
 
     def end(self, now: float) -> None:
         """Note that nothing more comes (for the call)."""
@@ -114,8 +117,11 @@ class Ear(Generic[T]):
             self._since = 0
             self._awake = trio.Event()
             try:
-                with trio.CancelScope(deadline=machine.deadline) as self._scope:
+                if machine.deadline == NEVER:  # as on a clean network; a scope would cost as much as decoding does
                     await self._awake.wait()
+                else:
+                    with trio.CancelScope(deadline=machine.deadline) as self._scope:
+                        await self._awake.wait()
             finally:
                 self._awake = self._scope = None
             machine.expire(trio.current_time())
@@ -162,10 +168,11 @@ class Speech(Ear[SpeechStarted | SpeechStopped]):
 class Ears:
     """All that listens to one call. It has asked for what is missing for as long as the most patient microphone can use it."""
 
-    __slots__ = ("_rtp", "_speeches", "microphones")
+    __slots__ = ("_closed", "_rtp", "_speeches", "microphones")
 
     def __init__(self, session: RtpSession) -> None:
         self._rtp = session
+        self._closed: dict[str, float] | None = None  # what the last microphone told when it was closed
         self.microphones: tuple[Microphone, ...] = ()
         self._speeches: tuple[Speech, ...] = ()
 
@@ -186,6 +193,12 @@ class Ears:
         self._speeches = (*self._speeches, speech)
         return speech
 
+    def most_patient(self) -> dict[str, float] | None:
+        """Tell the counters of the most patient microphone; where none is open, of the last that was."""
+        if not self.microphones:
+            return self._closed
+        return max(self.microphones, key=lambda microphone: microphone.window).stats()
+
     def deliver(self, packets: list[bytes], now: float) -> None:
         """Take the packets of one burst."""
         for microphone in self.microphones:
@@ -199,6 +212,8 @@ class Ears:
             ear.end(now)
 
     def _forget(self, ear: object) -> None:
+        if isinstance(ear, Microphone):
+            self._closed = ear.stats()
         self.microphones = tuple(microphone for microphone in self.microphones if microphone is not ear)
         self._speeches = tuple(speech for speech in self._speeches if speech is not ear)
         self._repair()

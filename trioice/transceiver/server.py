@@ -199,9 +199,8 @@ class Transceiver:
 
     def metrics(self) -> Iterable[Sample]:
         """Tell what is counted, for the whole port and summed over its calls."""
-        yield from self._totals.samples(
-            (call.media for call in self.calls.values()), self.endpoint, trio.current_time()
-        )
+        live = ((call.media, call.quality()) for call in self.calls.values())
+        yield from self._totals.samples(live, self.endpoint, trio.current_time())
         yield from self._pacer.samples()
 
     def _make_call(self, offer: sdp.Offer, offered: object, owner: str, now: float) -> Call:
@@ -348,7 +347,9 @@ class Transceiver:
         try:
             if not call.media.timeline.is_complete:  # else it was told when it became so
                 self._tell_set_up(call)
-            self._totals.end(call.media, reason, trio.current_time())
+            quality = call.quality()
+            self._totals.end(call.media, reason, quality, trio.current_time())
+            logger.info("call %s quality: %s", call.name, quality.line())
         except Exception:  # what broke a session may have broken its counters
             logger.exception("call %s: its counters are lost", call.name)
         call.end(why)

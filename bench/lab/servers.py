@@ -16,8 +16,9 @@ AGENTS: Final = {
     "speaks": ("--agent", f"{ROOT / 'bench/lab/agents.py'}:speak"),
     "echoes": (),
     "listens": ("--agent", f"{ROOT / 'bench/lab/listening.py'}:listen"),
+    "is heard": ("--agent", f"{ROOT / 'bench/heard_agent.py'}:agent"),
 }
-Agent = Literal["speaks", "echoes", "listens"]
+Agent = Literal["speaks", "echoes", "listens", "is heard"]
 SHARD: Final = 7
 HTTP, PUBLIC, UDP = 8080, 3478, 7000
 

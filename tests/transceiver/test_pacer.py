@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.harness.clockwork import calls
 from trioice.errors import LocalProtocolError
 from trioice.mmsg import BURST
-from trioice.transceiver.pacer import CATCH_UP, QUEUED, SLOTS, Full, Pacer, Send, Stream
+from trioice.transceiver.pacer import CATCH_UP, QUEUED, SLOTS, SOURCES, Full, Pacer, Send, Stream
 
 Sent = tuple[float, bytes, int, bool]
 
@@ -157,6 +157,31 @@ async def test_streams_of_all_lengths_fill_the_slots_evenly(
     for number in range(2400):
         pacer.open(into([]), ptime=(0.01, 0.02, 0.04, 0.06)[number % 4])
     assert max(pacer._loads) - min(pacer._loads) <= BURST
+
+
+class Silence:
+    """A source that has nothing to do."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def popleft(self) -> bytes | None:
+        raise AssertionError
+
+    def close(self) -> None: ...
+
+
+async def test_streams_whose_payloads_are_made_in_their_slot_stand_apart(
+    autojump_clock: trio.testing.MockClock, pacer: Pacer
+) -> None:
+    pacer.open(into([]))
+    streams = [pacer.open(into([]), source=Silence()) for _ in range(4 * SOURCES)]
+    assert set(pacer._sources) == {SOURCES}
+    assert sorted(pacer._loads[:4]) == [SOURCES, SOURCES, SOURCES, SOURCES + 1]
+    for stream in streams:
+        stream.close()
+    assert set(pacer._sources) == {0}
+    assert sorted(pacer._loads[:4]) == [0, 0, 0, 1]
 
 
 async def test_a_new_stream_takes_the_slot_of_one_that_closed(

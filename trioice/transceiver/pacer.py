@@ -31,6 +31,9 @@ LENGTHS: Final = (2, 4, 8, 12)
 REVOLUTION: Final = 24
 """Slots after which streams of every length stand where they stood: the least common multiple of `LENGTHS`."""
 
+SOURCES: Final = 16
+"""Streams with a source in one slot before another is filled: to make that many payloads takes a millisecond, where they are encoded."""
+
 QUEUED: Final = 60.0
 """Seconds of audio that may wait in a stream: longer than a caller listens, and half a megabyte of Opus at 64 kb/s."""
 
@@ -159,6 +162,7 @@ class Pacer:
         self._flush = flush
         self._wheel: defaultdict[int, list[Stream]] = defaultdict(list)
         self._loads = [0] * REVOLUTION  # open streams that step in each slot
+        self._sources = [0] * REVOLUTION  # those of them that have a source
         self._timer: Timer | None = None
         self._awaited = NEVER  # the slot that the timer is set to
 
@@ -173,6 +177,7 @@ class Pacer:
     ) -> Stream:
         """Make a stream of payloads of `ptime` seconds, in slots that fill a burst or, when all are filled, in the emptiest.
 
+        Those with a `source` stand apart earlier (`SOURCES`), as it takes time to make a payload, for which the slot's others wait.
         `timestamp` is that of its first step, which comes within `ptime`. RFC 3550 wants it random where it is not encrypted.
         A `send` or a `source` that raises closes its stream. Raises `LocalProtocolError` for a `ptime` other than 10, 20, 40 and
         60 ms, or one that is no whole number of samples.
@@ -182,8 +187,8 @@ class Pacer:
         if length not in LENGTHS or abs(length - ptime * SLOTS) > 1e-6 or rest:
             raise LocalProtocolError(f"no steps of {ptime} s at {clock_rate} Hz")
         first = _slot() + 1
-        due = min(range(first, first + length), key=lambda slot: self._cost(slot, length))
-        self._count(due, length, 1)
+        due = min(range(first, first + length), key=lambda slot: self._cost(slot, length, makes=source is not None))
+        self._count(due, length, 1, makes=source is not None)
         return Stream(
             self, send, length=length, samples=samples, timestamp=timestamp & 0xFFFFFFFF, due=due, source=source
         )
@@ -271,16 +276,19 @@ class Pacer:
 
     def _leave(self, stream: Stream) -> None:
         """Take a stream out of the count. The wheel finds it silent."""
-        self._count(stream._due, stream._length, -1)
+        self._count(stream._due, stream._length, -1, makes=not isinstance(stream._source, deque))
 
-    def _cost(self, slot: int, length: int) -> tuple[int, int]:
-        """Tell how dear one more stream would be there: in whole bursts, and then by the room in the last."""
+    def _cost(self, slot: int, length: int, *, makes: bool) -> tuple[int, int, int]:
+        """Tell how dear one more stream would be there: in time, in whole bursts, and then by the room in the last."""
         load = max(self._loads[slot % length :: length])
-        return load // BURST, -load
+        sources = max(self._sources[slot % length :: length]) if makes else 0
+        return sources // SOURCES, load // BURST, -load
 
-    def _count(self, due: int, length: int, more: int) -> None:
+    def _count(self, due: int, length: int, more: int, *, makes: bool) -> None:
         for slot in range(due % length, REVOLUTION, length):
             self._loads[slot] += more
+            if makes:
+                self._sources[slot] += more
 
 
 def _slot() -> int:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from tests.audio.test_pcm_queue import TAIL, Plain, pcm
+from tests.audio.test_pcm_queue import Plain, pcm
 from tests.harness.clockwork import calls
+from trioice.audio.pcm_queue import TAIL
 from trioice.audio.playout import Playout
 from trioice.transceiver.pacer import Pacer
 from trioice.transceiver.speaker import Mark, Speaker

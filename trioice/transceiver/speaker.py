@@ -130,7 +130,7 @@ class Speaker:
             self._sent.advance(faded, now)
         self._begun = self._pcm.taken
         self._over = over
-        self._settle_marks()
+        self._drop_marks()
         self._wake_writer()
         self._wake()
         return over
@@ -141,7 +141,7 @@ class Speaker:
         if not self._is_open:
             mark._settle(None)
         elif not self._pcm.waiting:
-            mark._settle(trio.current_time())
+            mark._settle(self._sent.when(mark.position))
         elif len(self._marks) >= MARKS:
             raise Full(f"{MARKS} marks wait already")
         else:
@@ -205,9 +205,7 @@ class Speaker:
         if taken:
             self._sent.advance(taken, now)
             if self._marks and self._marks[0].position <= self._pcm.taken:
-                self._settle_marks(
-                    now + PTIME
-                )  # when the packet that leaves now will have been played, but for the way
+                self._reach_marks()
             if self._pcm.waiting < self._bound:
                 self._wake_writer()
         if self._cleared_at is not None:
@@ -223,7 +221,7 @@ class Speaker:
             written = self._pcm.written
             self._pcm.clear(0.0)
             self._over = self._playout(trio.current_time(), written)
-            self._settle_marks()
+            self._drop_marks()
             self._wake_writer()
             self._stream.close()
 
@@ -252,7 +250,12 @@ class Speaker:
             error_ms=round(error * 1000),
         )
 
-    def _settle_marks(self, now: float | None = None) -> None:
-        """Tell marks that they were sent now; or, without a time, that they never will be."""
-        while self._marks and (now is None or self._marks[0].position <= self._pcm.taken):
-            self._marks.popleft()._settle(now)
+    def _reach_marks(self) -> None:
+        """Tell the marks in what was sent that they are on their way."""
+        while self._marks and self._marks[0].position <= self._pcm.taken:
+            mark = self._marks.popleft()
+            mark._settle(self._sent.when(mark.position))
+
+    def _drop_marks(self) -> None:
+        while self._marks:
+            self._marks.popleft()._settle(None)

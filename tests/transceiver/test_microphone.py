@@ -1,5 +1,7 @@
 """Microphones and speech at a call: opened at any time, several at once, closed, forgotten, and what they cost."""
 
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from tests.audio.stand_in import StandIn
 from tests.harness.clockwork import calls
 from tests.harness.talker import LEVEL, OPUS, Talker, numbered
 from tests.harness.world import Dialled, World
-from trioice.audio import Activity, Frame, Listener, SpeechStarted, SpeechStopped
+from trioice.audio import Activity, Decoder, Frame, Listener, SpeechStarted, SpeechStopped
 from trioice.errors import LocalProtocolError
 from trioice.rtp import build, is_rtcp
 from trioice.transceiver.call import Call
@@ -233,6 +235,27 @@ async def test_after_the_end_there_is_nothing_to_hear(autojump_clock: MockClock,
     dialled.call.hang_up()
     with trio.fail_after(1):
         await ended.wait()
+
+
+async def test_what_listened_goes_with_its_call(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def agent(call: Call) -> None:
+        microphone = call.microphone()
+        gone.append(weakref.ref(microphone._listener._decoder))
+        await anext(microphone)
+        await call.ended.wait()
+
+    gone: list[weakref.ref[Decoder]] = []
+    dialled = await dial(nursery, agent)
+    await trio.sleep(1)
+    gc.collect()
+    gc.disable()
+    try:
+        dialled.call.hang_up()
+        await trio.sleep(1)
+        dialled.call._ears = None
+        assert [decoder() for decoder in gone] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_speech_is_told_without_a_microphone(autojump_clock: MockClock, nursery: trio.Nursery) -> None:

@@ -139,7 +139,7 @@ class ChromiumClient:
 
     def open(self) -> None:
         """Open the page."""
-        self._visit = Visit(self._browser, self._page, lax=True)  # for the recorder's worklet
+        self._visit = Visit(self._browser, self._page, probed=True)  # for the recorder's worklet
 
     def begin(self) -> None:
         """Click, and wait for sound."""

@@ -85,14 +85,14 @@ LOUDEST: Final = """async () => {
 
 
 class Visit:
-    """The page, open at `address`; with `raw`, the microphone is taken as it is, with `lax`, the page's policy for scripts does not count."""
+    """The page, open at `address`; with `raw`, the microphone is taken as it is; with `probed`, its policy lets probes in."""
 
     def __init__(
-        self, browser: Browser, address: str, *, raw: bool = True, fragment: str = "", lax: bool = False
+        self, browser: Browser, address: str, *, raw: bool = True, fragment: str = "", probed: bool = False
     ) -> None:
         self.faults: list[str] = []
         self.requests: list[str] = []
-        self.page: Page = browser.new_page(bypass_csp=lax)
+        self.page: Page = browser.new_page(bypass_csp=probed)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", self._console)
         self.page.on("request", self._request)

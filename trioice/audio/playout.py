@@ -64,6 +64,13 @@ class Sent:
         while self._log[0][0] < now - KEPT:
             self._log.popleft()
 
+    def when(self, position: int) -> float:
+        """Tell when a position of the last piece is played, if that is played when it leaves; of an earlier one, when the last left."""
+        if not self._log:
+            return 0.0
+        left, start, end = self._log[-1]
+        return left + max(0, min(position, end) - start) / self._rate
+
     def played(self, time: float) -> int:
         """Tell up to where it had been played at a `time`, if each piece is played when it leaves."""
         played = self._log[0][1] if self._log else self.position

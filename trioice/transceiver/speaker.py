@@ -82,7 +82,7 @@ class Speaker:
         self._begun = 0  # the position at which this utterance began
         self._over = Playout(written_ms=0, sent_ms=0, heard_ms=0, error_ms=0)  # the one before, as it ended
         self._marks: deque[Mark] = deque()
-        self._room = trio.Event()  # replaced when it was set
+        self._room: trio.Event | None = None  # while a writer waits for it
         self._cleared_at: float | None = None
         self._is_open = True
         self._stream = pace(self)
@@ -105,6 +105,8 @@ class Speaker:
         """
         await trio.lowlevel.checkpoint()
         while self._is_open and self._pcm.waiting >= self._bound:
+            if self._room is None:
+                self._room = trio.Event()
             await self._room.wait()
         self._write(pcm)
 
@@ -130,7 +132,7 @@ class Speaker:
             self._sent.advance(faded, now)
         self._begun = self._pcm.taken
         self._over = over
-        self._settle_marks()
+        self._drop_marks()
         self._wake_writer()
         self._wake()
         return over
@@ -141,7 +143,7 @@ class Speaker:
         if not self._is_open:
             mark._settle(None)
         elif not self._pcm.waiting:
-            mark._settle(trio.current_time())
+            mark._settle(self._sent.when(mark.position))
         elif len(self._marks) >= MARKS:
             raise Full(f"{MARKS} marks wait already")
         else:
@@ -205,9 +207,7 @@ class Speaker:
         if taken:
             self._sent.advance(taken, now)
             if self._marks and self._marks[0].position <= self._pcm.taken:
-                self._settle_marks(
-                    now + PTIME
-                )  # when the packet that leaves now will have been played, but for the way
+                self._reach_marks()
             if self._pcm.waiting < self._bound:
                 self._wake_writer()
         if self._cleared_at is not None:
@@ -223,7 +223,7 @@ class Speaker:
             written = self._pcm.written
             self._pcm.clear(0.0)
             self._over = self._playout(trio.current_time(), written)
-            self._settle_marks()
+            self._drop_marks()
             self._wake_writer()
             self._stream.close()
 
@@ -237,8 +237,9 @@ class Speaker:
             self._stream.wake()
 
     def _wake_writer(self) -> None:
-        self._room.set()
-        self._room = trio.Event()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _playout(self, now: float, written: int) -> Playout:
         delay, error = self.latency()
@@ -252,7 +253,12 @@ class Speaker:
             error_ms=round(error * 1000),
         )
 
-    def _settle_marks(self, now: float | None = None) -> None:
-        """Tell marks that they were sent now; or, without a time, that they never will be."""
-        while self._marks and (now is None or self._marks[0].position <= self._pcm.taken):
-            self._marks.popleft()._settle(now)
+    def _reach_marks(self) -> None:
+        """Tell the marks in what was sent that they are on their way."""
+        while self._marks and self._marks[0].position <= self._pcm.taken:
+            mark = self._marks.popleft()
+            mark._settle(self._sent.when(mark.position))
+
+    def _drop_marks(self) -> None:
+        while self._marks:
+            self._marks.popleft()._settle(None)

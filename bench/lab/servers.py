@@ -16,8 +16,10 @@ AGENTS: Final = {
     "speaks": ("--agent", f"{ROOT / 'bench/lab/agents.py'}:speak"),
     "echoes": (),
     "listens": ("--agent", f"{ROOT / 'bench/lab/listening.py'}:listen"),
+    "is interrupted": ("--agent", f"{ROOT / 'bench/lab/speaking.py'}:interrupt"),
+    "speaks ahead": ("--agent", f"{ROOT / 'bench/lab/speaking.py'}:ahead"),
 }
-Agent = Literal["speaks", "echoes", "listens"]
+Agent = Literal["speaks", "echoes", "listens", "is interrupted", "speaks ahead"]
 SHARD: Final = 7
 HTTP, PUBLIC, UDP = 8080, 3478, 7000
 

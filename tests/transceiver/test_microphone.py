@@ -411,6 +411,13 @@ async def test_a_burst_wakes_a_listener_once_and_a_packet_that_waits_wakes_none(
     microphone.close()
 
 
+async def test_what_waits_when_the_call_ends_is_heard(autojump_clock: MockClock) -> None:
+    microphone = Microphone(Listener(StandIn(), OPUS, rate=8000, patience=3.0), 3.0, lambda ear: None)
+    microphone.deliver(packets(1, 3), 0.0)
+    microphone.end(0.1)
+    assert [number(frame) async for frame in microphone] == [1, -30000, 3]
+
+
 def packets(*numbers: int) -> list[bytes]:
     levels = [(LEVEL, b"\x50")]
     return [build(OPUS, False, number, number * 960, 7, numbered(number), levels) for number in numbers]

@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from bench import chromium, codec, handshake, lines, load, machine, pace, runs
+from bench import chromium, codec, handshake, heard, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup, speech
 from bench.echo.contestants import SERVERS
@@ -26,6 +26,7 @@ FIGURES = (
     "pace",
     "codec",
     "chromium",
+    "heard",
     "lines",
 )
 
@@ -147,6 +148,8 @@ def main() -> None:
         print(codec.report(codec.measure(arguments.rounds)), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
+    if "heard" in figures:
+        print(heard.report(heard.measure(arguments.rounds)), flush=True)
     if "lines" in figures:
         print(lines.report())
 

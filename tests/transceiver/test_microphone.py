@@ -16,7 +16,7 @@ from trioice.audio import Activity, Frame, Listener, SpeechStarted, SpeechStoppe
 from trioice.errors import LocalProtocolError
 from trioice.rtp import build, is_rtcp
 from trioice.transceiver.call import Call
-from trioice.transceiver.microphone import UNINTERRUPTED, Microphone
+from trioice.transceiver.microphone import UNINTERRUPTED, Microphone, Speech
 
 Agent = Callable[[Call], Awaitable[None]]
 
@@ -249,6 +249,65 @@ async def test_speech_is_told_without_a_microphone(autojump_clock: MockClock, nu
     assert [kind for kind, _ in told] == [SpeechStarted, SpeechStopped]
     assert [at for _, at in told] == pytest.approx([began, began + 0.98])
     assert times == pytest.approx([began + 0.04, began + 0.98 + 0.5])
+
+
+class Misnumbered(Talker):
+    """Its first offer names other numbers than those it uses, the next the right ones: as if it had changed them all."""
+
+    def offer(self) -> str:
+        offer = super().offer()
+        if self.ufrag == "cllr1":
+            for right, wrong in (
+                ("SAVPF 111 63", "SAVPF 120 50"),
+                ("rtpmap:111", "rtpmap:120"),
+                ("rtpmap:63", "rtpmap:50"),
+                ("fmtp:63 111/111", "fmtp:50 120/120"),
+                ("extmap:1 ", "extmap:9 "),
+            ):
+                offer = offer.replace(right, wrong)
+        return offer
+
+
+async def test_a_restart_may_number_anew_what_is_heard(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def agent(call: Call) -> None:
+        microphones.append(call.microphone())
+        speeches.append(call.speech())
+        await trio.sleep_forever()
+
+    microphones: list[Microphone] = []
+    speeches: list[Speech] = []
+    world = World(nursery)
+    running = await world.transceiver(direct=True, agent=agent)
+    dialled = await world.dial(running, make=Misnumbered, level=lambda spoken: 30, says=lambda spoken: b"\xf8\xff\xfe")
+    call, talker = dialled.call, dialled.caller
+    assert isinstance(talker, Talker)
+    talker.copies = True
+    await trio.sleep(2)
+    assert (call.payload_type, call.red_payload_type, call.level_extension) == (120, 50, 9)
+    assert not microphones[0]._machine.is_ready
+    assert not speeches[0].speaking
+    dialled.restart()
+    talker.copies = True
+    await trio.sleep(1)
+    assert (call.payload_type, call.red_payload_type, call.level_extension) == (111, 63, 1)
+    assert len((await anext(microphones[0])).pcm) == 960
+    assert speeches[0].speaking
+
+
+async def test_whether_the_caller_speaks_can_be_asked_at_any_time(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def agent(call: Call) -> None:
+        speech = call.speech()
+        while True:
+            await trio.sleep(0.1)
+            seen.append(speech.speaking)
+
+    seen: list[bool] = []
+    await dial(nursery, agent, level=lambda spoken: 30, says=lambda spoken: numbered(spoken) if spoken < 50 else None)
+    await trio.sleep(3)
+    assert seen[3:9] == [True] * 6
+    assert not any(seen[18:])
 
 
 async def test_speech_that_breaks_off_is_over_by_its_deadline(autojump_clock: MockClock, nursery: trio.Nursery) -> None:

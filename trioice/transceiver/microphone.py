@@ -149,6 +149,10 @@ class Microphone(Ear[Frame]):
         """Counters as plain numbers (see `trioice.audio.Listener`); times are in seconds."""
         return self._listener.stats()
 
+    def renumber(self, payload_type: int, red: int | None) -> None:
+        """Know the codec by other payload types (for the call)."""
+        self._listener.buffer.renumber(payload_type, red)
+
 
 class Speech(Ear[SpeechStarted | SpeechStopped]):
     """When the caller begins to speak and ceases to: ``async for change in call.speech()``."""
@@ -162,7 +166,12 @@ class Speech(Ear[SpeechStarted | SpeechStopped]):
     @property
     def speaking(self) -> bool:
         """Whether the caller speaks at this moment."""
+        self._activity.expire(trio.current_time())
         return self._activity.speaking
+
+    def renumber(self, extension: int | None) -> None:
+        """Find the level in another header extension (for the call)."""
+        self._activity.renumber(extension)
 
 
 class Ears:
@@ -205,6 +214,13 @@ class Ears:
             microphone.deliver(packets, now)
         for speech in self._speeches:
             speech.deliver(packets, now)
+
+    def renumber(self, payload_type: int, red: int | None, extension: int | None) -> None:
+        """Know by other numbers what is the same as before, as a new offer may give it."""
+        for microphone in self.microphones:
+            microphone.renumber(payload_type, red)
+        for speech in self._speeches:
+            speech.renumber(extension)
 
     def end(self, now: float) -> None:
         """Note that nothing more comes."""

@@ -24,6 +24,9 @@ HOP: Final = 240
 QUIET: Final = 0.01
 """Amplitude (root of the mean square) that counts as silence: -40 dB of full scale; the tone is at -13."""
 
+CLEAR: Final = 0.15
+"""Amplitude from which a pitch is looked at: less of the tone is its end, or a part of a window."""
+
 
 def sweep(rate: int, seconds: float = LENGTH) -> bytes:
     """Make it, as 16-bit PCM."""
@@ -53,7 +56,7 @@ def utterances(heard: Samples, *, pause: float) -> list[tuple[int, int]]:
 def position(heard: Samples, middle: int) -> float | None:
     """Tell which second of the sweep is heard at a sample; None where there is none of it."""
     window = heard[max(0, middle - WINDOW // 2) : middle + WINDOW // 2]
-    if len(window) < WINDOW or np.sqrt((window * window).mean()) < QUIET:
+    if len(window) < WINDOW or np.sqrt((window * window).mean()) < CLEAR:
         return None
     spectrum = np.abs(np.fft.rfft(window * np.hanning(WINDOW), 8 * WINDOW))
     peak = int(spectrum.argmax())

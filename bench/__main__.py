@@ -43,7 +43,7 @@ def main() -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="calls of load (50), of echo (50 200 500 1000), of speech (5 50 100), of setup and of flood (100); handshakes (200)",
+        help="calls of load (50), of echo (50 200 500 1000), of speech (5 50), of setup and of flood (100); handshakes (200)",
     )
     options.add_argument(
         "--seconds",

@@ -7,7 +7,7 @@ comes, for all that is missing for less than a second, whether it asked before o
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.harness.caller import Caller
+from tests.harness.caller import FRAME, Caller
 from trioice import rtp
 from trioice.sansio import NEVER, Address, Outbox
 from trioice.sequence import extend
@@ -44,7 +44,7 @@ class Talker(Caller):
     """Says `says(number)` every 20 ms, or nothing where that is None; `level(number)` is how loud, 0 to 127.
 
     `repeats` is whether it says again what it is asked for, `repeated` how many packets it did; `lacks` holds the indices that it misses,
-    with when it noticed.
+    with when it noticed. Its clock is `fast` by so much.
     """
 
     def __init__(
@@ -53,11 +53,13 @@ class Talker(Caller):
         says: Callable[[int], bytes | None] = numbered,
         level: Callable[[int], int] | None = None,
         asks: bool = False,
+        fast: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.says = says
         self.level = level
+        self.fast = fast
         self.repeats = True
         self.repeated = 0
         self.copies = False  # whether the answer asked for them
@@ -131,7 +133,10 @@ class Talker(Caller):
         self._report()
 
     def expire(self, now: float) -> None:
+        spoken = self.spoken
         super().expire(now)
+        if self.spoken > spoken:
+            self._speak_at -= FRAME * self.fast
         if self._keys is not None and not self.over:
             self.rtp.start(now)
             self.rtp.expire(now)

@@ -140,6 +140,25 @@ def test_the_time_that_is_given_is_bounded() -> None:
     assert listening.repair._wait == OVERTAKEN
 
 
+def test_answers_that_come_sooner_than_was_measured_do_not_delay_the_questions() -> None:
+    listening, now = Listening(), 1.0
+    listening.repair.rtt = 0.006  # as a browser that thinks for a while tells it
+    for number in range(102, 202, 2):
+        listening.hears(number, now).until(now + 0.02)
+        now = listening.asked[-1][0] + 0.001
+        listening.hears(number - 1, now)
+        now += 0.04
+    assert (listening.repair.by_nack, listening.repair.late) == (50, 0)
+    listening.repair.rtt = 0.02
+    for number in range(202, 302, 2):
+        listening.hears(number, now).until(now + 0.02)
+        now = listening.asked[-1][0] + 0.001
+        listening.hears(number - 1, now)
+        now += 0.04
+    assert listening.repair.late == 50
+    assert listening.repair._wait <= 0.01
+
+
 def test_no_time_is_given_to_what_was_overtaken_by_more_than_that() -> None:
     listening = Listening(window=9.0)
     listening.repair.rtt = 10.0  # as a handshake that was slow to think may make it seem

@@ -6,8 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.audio.stand_in import StandIn
 from tests.audio.voices import split, voice
-from tests.harness.talker import Talker
+from tests.harness.talker import Talker, numbered
 from tests.harness.world import Dialled, World
 from trioice.audio import Frame, Opus
 from trioice.rtp import is_rtcp
@@ -161,3 +162,37 @@ async def test_a_caller_that_repeats_nothing_is_not_waited_for_in_the_end(
     await hang_up(dialled)
     assert agent.stats["auto"]["patience"] == 0.02  # type: ignore[attr-defined]
     assert 0.002 < sum(frame.concealed for frame in heard["auto"]) / len(heard["auto"]) < 0.04
+
+
+async def test_a_recording_of_ten_minutes_is_as_long_as_the_callers_clock_says(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """The caller's clock is 100 ppm fast, the network loses, delays and doubles, and every sixth second is a pause."""
+    samples = first = 0
+
+    async def agent(call: Call) -> None:
+        nonlocal samples, first
+        call.codec = StandIn()
+        async for frame in call.microphone(16000, 0.25):
+            assert frame.timestamp == 3 * samples
+            first = first or int.from_bytes(frame.pcm[:2], "little")
+            samples += len(frame.pcm) // 2
+
+    world = World(nursery, 8, loss=0.05, jitter=0.03, duplication=0.02)
+    running = await world.transceiver(direct=True, agent=agent)
+    dialled = await world.dial(
+        running,
+        make=Talker,
+        fast=1e-4,
+        says=lambda number: numbered(number) if number < 30_000 and (number < 100 or number // 50 % 6) else None,
+    )
+    await dialled.until(lambda: dialled.caller.spoken >= 1, within=5.0)
+    talker = dialled.caller
+    assert isinstance(talker, Talker)
+    began = trio.current_time()
+    await dialled.until(lambda: talker.spoken >= 30_000, within=610)
+    assert talker.spoken * 0.02 - (trio.current_time() - began) == pytest.approx(600 * 1e-4, abs=0.025)
+    await trio.sleep(1)
+    dialled.call.hang_up()
+    await trio.sleep(0.5)
+    assert samples == 320 * (talker.said[-1] - first + 1)

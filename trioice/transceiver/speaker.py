@@ -86,7 +86,7 @@ class Speaker:
         self._begun = 0  # the position at which this utterance began
         self._over = Playout(written_ms=0, sent_ms=0, heard_ms=0, error_ms=0)  # the one before, as it ended
         self._marks: deque[Mark] = deque()
-        self._room = trio.Event()  # replaced when it was set
+        self._room: trio.Event | None = None  # while a writer waits for it
         self._cleared_at: float | None = None
         self._is_open = True
         self._stream = pace(self)
@@ -109,6 +109,8 @@ class Speaker:
         """
         await trio.lowlevel.checkpoint()
         while self._is_open and self._pcm.waiting >= self._bound:
+            if self._room is None:
+                self._room = trio.Event()
             await self._room.wait()
         self._write(pcm)
 
@@ -239,8 +241,9 @@ class Speaker:
             self._stream.wake()
 
     def _wake_writer(self) -> None:
-        self._room.set()
-        self._room = trio.Event()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _playout(self, now: float, written: int) -> Playout:
         delay, error = self.latency()

@@ -186,8 +186,8 @@ async def test_two_that_wait_for_the_end_are_told_the_same(autojump_clock: MockC
     assert told[0].heard_ms == 1000
 
 
-async def test_a_packet_of_speech_costs_twenty_four_calls_more_than_a_payload(autojump_clock: MockClock) -> None:
+async def test_a_packet_of_speech_costs_twenty_one_calls_more_than_a_payload(autojump_clock: MockClock) -> None:
     pacer = Pacer()
     open_speaker(pacer, None).write_nowait(pcm(1, count=RATE))
     pacer._take(1)
-    assert calls(lambda: pacer._take(5)) == 3 + 6 + 24
+    assert calls(lambda: pacer._take(5)) == 3 + 6 + 21

@@ -5,7 +5,8 @@ times 20 ms after the first, whatever happens in between. Its RTP timestamps go 
 and the first packet after one carries the marker bit (RFC 3551, 4.1).
 
 The wheel holds, for each slot to come, the streams that have something to send in it. A stream that is silent or closed stands nowhere
-and costs nothing, and a pacer of such streams sleeps. What a slot sends leaves in one flush.
+and costs nothing, and a pacer of such streams sleeps. What a slot sends leaves in one flush, but for what
+is encoded in it: that leaves in several.
 """
 
 import logging
@@ -32,7 +33,7 @@ REVOLUTION: Final = 24
 """Slots after which streams of every length stand where they stood: the least common multiple of `LENGTHS`."""
 
 SOURCES: Final = 16
-"""Streams with a source in one slot before another is filled: to make that many payloads takes a millisecond, where they are encoded."""
+"""Streams with a source in one slot before another is filled, and in one flush: to encode so many payloads takes a millisecond."""
 
 QUEUED: Final = 60.0
 """Seconds of audio that may wait in a stream: longer than a caller listens, and half a megabyte of Opus at 64 kb/s."""
@@ -71,6 +72,7 @@ class Stream:
         "_due",
         "_is_open",
         "_length",
+        "_makes",
         "_marker",
         "_pacer",
         "_queue",
@@ -98,6 +100,7 @@ class Stream:
         self._samples = samples  # of a step
         self._queue: deque[bytes] = deque()
         self._source: Source | deque[bytes] = self._queue if source is None else source
+        self._makes = source is not None  # its payloads when they leave
         self._waits = False  # in the wheel, at the slot `_due`
         self._is_open = True
         self._due = due  # the slot of the next step, and what a packet would carry then
@@ -138,10 +141,9 @@ class Stream:
         if self._is_open:
             self._is_open = False
             self._pacer._leave(self)
-            if isinstance(self._source, deque):
-                return
             source, self._source = self._source, self._queue  # which is empty
-            source.close()
+            if not isinstance(source, deque):
+                source.close()
 
     def _pause(self, slot: int) -> int:
         """Let the steps before `slot` pass in silence; how many those are."""
@@ -242,6 +244,7 @@ class Pacer:
     def _step(self, streams: list[Stream]) -> None:
         """Send one packet of each, and put those that have more where they step next."""
         wheel = self._wheel
+        made = 0  # payloads of sources that have not been flushed
         for stream in streams:
             queue = stream._source
             if queue:
@@ -255,6 +258,8 @@ class Pacer:
                     else:
                         marker, stream._marker = stream._marker, False
                         stream._send(payload, timestamp & 0xFFFFFFFF, marker)
+                        if stream._makes:
+                            made += 1
                 except Exception:
                     logger.exception("a stream is closed, as its send failed")
                     self.broken += 1
@@ -264,6 +269,9 @@ class Pacer:
                 wheel[stream._due].append(stream)
             else:
                 stream._waits = False
+            if made == SOURCES:
+                self._flush()
+                made = 0
 
     def _join(self, stream: Stream) -> None:
         """Take a stream into the wheel at its first step to come."""
@@ -276,7 +284,7 @@ class Pacer:
 
     def _leave(self, stream: Stream) -> None:
         """Take a stream out of the count. The wheel finds it silent."""
-        self._count(stream._due, stream._length, -1, makes=not isinstance(stream._source, deque))
+        self._count(stream._due, stream._length, -1, makes=stream._makes)
 
     def _cost(self, slot: int, length: int, *, makes: bool) -> tuple[int, int, int]:
         """Tell how dear one more stream would be there: in time, in whole bursts, and then by the room in the last."""

@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from bench import chromium, codec, handshake, lines, load, machine, pace, runs
+from bench import chromium, codec, handshake, heard, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup, speech
 from bench.echo.contestants import SERVERS
@@ -26,6 +26,7 @@ FIGURES = (
     "pace",
     "codec",
     "chromium",
+    "heard",
     "lines",
 )
 
@@ -42,7 +43,7 @@ def main() -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="calls of load (50), of echo (50 200 500 1000), of speech (5 50 100), of setup and of flood (100); handshakes (200)",
+        help="calls of load (50), of echo (50 200 500 1000), of speech (5 50), of setup and of flood (100); handshakes (200)",
     )
     options.add_argument(
         "--seconds",
@@ -147,6 +148,8 @@ def main() -> None:
         print(codec.report(codec.measure(arguments.rounds)), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
+    if "heard" in figures:
+        print(heard.report(heard.measure(arguments.rounds)), flush=True)
     if "lines" in figures:
         print(lines.report())
 

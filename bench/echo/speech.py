@@ -22,7 +22,7 @@ from trioice.audio import Opus
 
 SECONDS: Final = 4.0
 """Of speech that differs."""
-CALLS: Final = (5, 50, 100)
+CALLS: Final = (5, 50)
 AGENT: Final = "bench/echo/agent.py:echo"
 
 

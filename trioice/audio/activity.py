@@ -203,6 +203,10 @@ class Activity:
             if level:
                 self._note(packet, -float(level[0] & 0x7F), now)
 
+    def renumber(self, extension: int | None) -> None:
+        """Find the level in another header extension from now on."""
+        self._extension = extension
+
     def expire(self, now: float) -> None:
         """Notice that nothing came for long enough."""
         self._stream.expire(now)

@@ -79,6 +79,7 @@ class Ear(Generic[T]):
     def end(self, now: float) -> None:
         """Note that nothing more comes (for the call)."""
         self._is_over = True
+        self._forget = _forgotten  # so that we and the call's ears go without the garbage collector
         self._machine.close(now)
         if self._awake is not None:
             self._awake.set()
@@ -127,6 +128,10 @@ class Ear(Generic[T]):
             machine.expire(trio.current_time())
 
 
+def _forgotten(ear: object) -> None:
+    """Nobody knows an ear that has ended."""
+
+
 class Microphone(Ear[Frame]):
     """What the caller says, whole and in order: ``async for frame in call.microphone()``.
 
@@ -149,6 +154,10 @@ class Microphone(Ear[Frame]):
         """Counters as plain numbers (see `trioice.audio.Listener`); times are in seconds."""
         return self._listener.stats()
 
+    def renumber(self, payload_type: int, red: int | None) -> None:
+        """Know the codec by other payload types (for the call)."""
+        self._listener.buffer.renumber(payload_type, red)
+
 
 class Speech(Ear[SpeechStarted | SpeechStopped]):
     """When the caller begins to speak and ceases to: ``async for change in call.speech()``."""
@@ -162,7 +171,12 @@ class Speech(Ear[SpeechStarted | SpeechStopped]):
     @property
     def speaking(self) -> bool:
         """Whether the caller speaks at this moment."""
+        self._activity.expire(trio.current_time())
         return self._activity.speaking
+
+    def renumber(self, extension: int | None) -> None:
+        """Find the level in another header extension (for the call)."""
+        self._activity.renumber(extension)
 
 
 class Ears:
@@ -205,6 +219,13 @@ class Ears:
             microphone.deliver(packets, now)
         for speech in self._speeches:
             speech.deliver(packets, now)
+
+    def renumber(self, payload_type: int, red: int | None, extension: int | None) -> None:
+        """Know by other numbers what is the same as before, as a new offer may give it."""
+        for microphone in self.microphones:
+            microphone.renumber(payload_type, red)
+        for speech in self._speeches:
+            speech.renumber(extension)
 
     def end(self, now: float) -> None:
         """Note that nothing more comes."""

@@ -7,7 +7,7 @@ import pytest
 
 from trioice.rtp import build, build_red, decode, encode
 from trioice.rtp.header import read
-from trioice.rtp.repair import FASTEST, MISSING, OVERTAKEN, Repair
+from trioice.rtp.repair import FASTEST, MISSING, OVERTAKEN, SOONEST, Repair
 from trioice.rtp.rtcp import GenericNack, Goodbye, ReceiverReport, ReportBlock, SourceDescription
 from trioice.rtp.session import RtpSession
 from trioice.sansio import NEVER, Outbox
@@ -296,6 +296,13 @@ def test_the_shortest_round_trip_of_late_is_the_one_to_wait_for() -> None:
     for _ in range(4):
         trip.measure(trip.ntp(20.0) >> 16 & 0xFFFFFFFF, 0, 20.4)
     assert trip.least == pytest.approx(0.4, abs=0.001)
+
+
+def test_a_path_without_delay_is_asked_again_soon() -> None:
+    heard = session([])
+    heard.round_trip.assumed = 0.0
+    hear(heard, [1, 3], 11.0)
+    assert heard.deadline == pytest.approx(11.0 + SOONEST)
 
 
 def test_nothing_is_asked_for_without_a_window_or_after_the_end() -> None:

@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from bench import chromium, codec, handshake, lines, load, machine, pace, runs
+from bench import chromium, codec, handshake, heard, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup, speech
 from bench.echo.contestants import SERVERS
@@ -26,6 +26,7 @@ FIGURES = (
     "pace",
     "codec",
     "chromium",
+    "heard",
     "lines",
 )
 
@@ -42,7 +43,7 @@ def main() -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="calls of load (50), of echo (50 200 500 1000), of speech (50 100 200), of setup and of flood (100); handshakes (200)",
+        help="calls of load (50), of echo (50 200 500 1000), of speech (5 50), of setup and of flood (100); handshakes (200)",
     )
     options.add_argument(
         "--seconds",
@@ -51,7 +52,9 @@ def main() -> None:
         help="length of a round of load (20), relay (1), echo, speech, flood or pace (5)",
     )
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of all but flood (3)")
-    options.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo and setup (all)")
+    options.add_argument(
+        "--servers", nargs="+", choices=SERVERS, default=SERVERS, help="of echo, speech and setup (all)"
+    )
     options.add_argument("--at-once", type=int, default=1, metavar="N", help="calls that setup makes at a time (1)")
     options.add_argument(
         "--floods",
@@ -126,7 +129,8 @@ def main() -> None:
         echoes = echo.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
         print(echo.report(echoes), flush=True)
     if "speech" in figures:
-        spoken = speech.compare(arguments.calls or speech.CALLS, arguments.rounds, arguments.seconds or 5.0, profile)
+        calls = arguments.calls or speech.CALLS
+        spoken = speech.compare(arguments.servers, calls, arguments.rounds, arguments.seconds or 5.0, profile)
         print(speech.report(spoken), flush=True)
     if "handshake" in figures:
         count = (arguments.calls or [200])[0]
@@ -144,6 +148,8 @@ def main() -> None:
         print(codec.report(codec.measure(arguments.rounds)), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
+    if "heard" in figures:
+        print(heard.report(heard.measure(arguments.rounds)), flush=True)
     if "lines" in figures:
         print(lines.report())
 

@@ -3,18 +3,23 @@
 `examples/stun_server.py` has a file of its own, test_examples_stun.py.
 """
 
+import importlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import urllib.request
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
 
+from tests.audio.voices import best_likeness, split, voice
 from tests.harness.dial import PATIENCE, Telephone
+from trioice.audio import Frame, Opus
 
 ROOT = Path(__file__).parent.parent
 ANY = "127.0.0.1:0"
@@ -33,16 +38,25 @@ runpy.run_path("{ASYNCIO_ECHO}", run_name="__main__")
 
 Run = Callable[..., tuple["subprocess.Popen[str]", str]]
 
+SPEECH = voice(24000, 1.0)
+_encoder = Opus().encoder(24000)
+WORDS = [_encoder.encode(frame) for frame in split(SPEECH, 24000)]
+
+
+def speech(number: int) -> bytes:
+    """The packets of a voice, which are real Opus."""
+    return WORDS[number % len(WORDS)]
+
 
 @pytest.fixture
 def run() -> Iterator[Run]:
     """Run Python with arguments until it prints an address; what is left of it at the end is ended by its id."""
     processes: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str) -> tuple["subprocess.Popen[str]", str]:
+    def run(*arguments: str, cwd: Path = ROOT) -> tuple["subprocess.Popen[str]", str]:
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -74,12 +88,72 @@ def end(process: "subprocess.Popen[str]") -> str:
 @pytest.mark.parametrize("setup", ["actpass", "active"])
 def test_a_caller_of_an_agent_hears_itself_until_the_server_ends(run: Run, agent: str, setup: str) -> None:
     process, address = run("-m", "trioice", "serve", "--agent", agent, *PORTS)
-    with Telephone(setup=setup) as telephone:
+    with Telephone(setup=setup, words=speech) as telephone:
         telephone.dial(f"{address}/calls")
         telephone.hears(25)
         errors = end(process)
         telephone.is_hung_up_on()
     assert "agent failed" not in errors
+
+
+def test_the_echo_of_plain_audio_is_the_callers_voice(run: Run) -> None:
+    process, address = run("-m", "trioice", "serve", "--agent", "examples/echo_async.py:agent", *PORTS)
+    with Telephone(words=speech) as telephone:
+        telephone.dial(f"{address}/calls")
+        telephone.hears(49)  # of one second, whose packets differ
+        end(process)
+    decoder = Opus().decoder(24000)
+    pcm = b"".join(decoder.decode(payload) for _, _, payload in telephone.caller.heard)
+    assert best_likeness(pcm[len(pcm) // 2 :], SPEECH * 3, range(0, 24000, 3)) > 0.9
+
+
+def test_a_recording_is_as_long_as_the_call_and_tells_its_gaps(run: Run, tmp_path: Path) -> None:
+    process, address = run(
+        "-m", "trioice", "serve", "--agent", f"{ROOT}/examples/record.py:agent", *PORTS, cwd=tmp_path
+    )
+    with Telephone(words=speech) as telephone:
+        telephone.dials(f"{address}/calls")
+        telephone.says(100)
+        telephone.hang_up()
+        assert process.stdout is not None
+        line = process.stdout.readline()
+    end(process)
+    path, _, gaps = line.partition(": ")
+    assert gaps == "0 gaps\n"
+    with wave.open(str(tmp_path / path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
+        pcm = file.readframes(file.getnframes())
+    spoken = telephone.caller.spoken
+    assert 0 <= spoken * 640 - len(pcm) <= 640  # the last may have met a call that had ended
+    decoder = Opus().decoder(16000)
+    assert pcm == b"".join(decoder.decode(speech(number)) for number in range(1, 1 + len(pcm) // 640))
+    told = json.loads((tmp_path / path).with_suffix(".json").read_text())
+    assert told == {"rate": 16000, "seconds": len(pcm) / 32000, "gaps": []}
+
+
+def test_a_recording_marks_what_is_missing_and_fills_what_was_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    record = importlib.import_module("record")
+    recording = record.Recording(tmp_path / "deep" / "call.wav")
+    pcm = b"\x01\x00" * 320
+    for at, lost, concealed in (
+        (0.0, False, False),
+        (0.02, True, True),
+        (0.04, True, True),
+        (0.06, False, True),
+        (5.0, False, False),
+    ):
+        recording.write(Frame(pcm=pcm, rate=16000, timestamp=0, lost=lost, concealed=concealed), at)
+    recording.close()
+    with wave.open(str(recording.path)) as file:
+        assert file.readframes(100_000) == pcm * 4 + bytes(32000 * 5 - 4 * 640) + pcm
+    assert json.loads(recording.path.with_suffix(".json").read_text())["gaps"] == [
+        {"at": 0.02, "end": 0.06, "filling": "made up"},
+        {"at": 0.06, "end": 0.08, "filling": "coarse copy"},
+        {"at": 0.08, "end": 5.0, "filling": "skipped"},
+    ]
 
 
 def test_an_agent_of_ten_lines_has_ten_lines() -> None:

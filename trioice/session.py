@@ -365,7 +365,7 @@ class Session:
     def _send_again(self, now: float) -> None:
         """Send what the peer asked for once more, the same octets, to the path that is selected now."""
         if self._to is not None:
-            going = self._history.again(self.rtp.asked, self.rtp.round_trip.seconds or 0.0, now)
+            going = self._history.again(self.rtp.asked, self.rtp.round_trip.least or 0.0, now)
             self._outbox.extend((packet, self._to) for packet in going)
             self.rtp.retransmitted += len(going)
         self.rtp.asked.clear()

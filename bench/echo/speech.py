@@ -14,7 +14,7 @@ import attrs
 
 from bench.echo.calls import compile_load
 from bench.echo.comparison import Round, calling, measure, workshop
-from bench.echo.contestants import OURS, Contestant, ours
+from bench.echo.contestants import OURS, Contestant, memory, ours
 from bench.machine import spread, table
 from tests.audio.voices import split, voice
 from trioice import srtp
@@ -22,7 +22,7 @@ from trioice.audio import Opus
 
 SECONDS: Final = 4.0
 """Of speech that differs."""
-CALLS: Final = (50, 100, 200)
+CALLS: Final = (5, 50)
 AGENT: Final = "bench/echo/agent.py:echo"
 
 
@@ -34,14 +34,14 @@ class Speech:
     left_out: list[str]
 
 
-def compare(calls: Sequence[int], rounds: int, seconds: float, profile: srtp.Profile) -> Speech:
-    """Measure both for all numbers of `calls`."""
+def compare(servers: Sequence[str], calls: Sequence[int], rounds: int, seconds: float, profile: srtp.Profile) -> Speech:
+    """Measure those of `servers` that there are for all numbers of `calls`."""
     with workshop("speech", (), profile.name) as (folder, _, left_out):
         if left_out:
             return Speech([], left_out)
         library = compile_load(folder)
-        echoes = [Contestant(OURS, lambda: ours(profile.name, "--agent", AGENT))]
-        if importlib.util.find_spec("aiortc"):
+        echoes = [Contestant(OURS, lambda: ours(profile.name, "--agent", AGENT))] if OURS in servers else []
+        if "aiortc" in servers and importlib.util.find_spec("aiortc"):
             command = (sys.executable, "-m", "bench.echo.aiortc_server", profile.name, "tracks")
             echoes.append(Contestant("aiortc", lambda: command))
         measured = [
@@ -98,10 +98,12 @@ def _echo(server: Contestant, library: str, profile: srtp.Profile, count: int, s
     encoder = Opus(application="voip", fec=True).encoder(48000)
     words = [encoder.encode(frame) for frame in split(voice(48000, SECONDS), 48000)]
     with calling(server, library, profile) as (process, calls):
+        before = memory(process.pid)
         try:
             calls.connect(process.address, count)
         except LookupError as error:
             return Round(server=server.name, calls=count, failed=str(error))
         calls.open()
         calls.say(words)
-        return measure(server.name, process, calls, seconds)
+        measured = measure(server.name, process, calls, seconds)
+        return attrs.evolve(measured, spoken=(memory(process.pid) - before) / count)

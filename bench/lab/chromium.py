@@ -17,7 +17,7 @@ TONE: Final = 440
 SPED: Final = "WebRTC-IceHandshakeDtls/Enabled/"
 """The field trial that carries DTLS inside ICE's checks."""
 
-
+NO_POLICY: Final[Mapping[str, bool]] = {}
 CLASSIC: Final = {"WebRtcPostQuantumKeyAgreement": False}
 """The policy that leaves the post-quantum key share out of its ClientHello, which then fits one check."""
 

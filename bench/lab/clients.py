@@ -10,12 +10,10 @@ from typing import Any, Final, Literal, Protocol
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bench.lab.chromium import chromium
+from bench.lab.chromium import NO_POLICY, chromium
 from bench.lab.firefox import Firefox, firefox
 from bench.lab.network import Network
 from tests.interop.browser import CONNECT, LOUDEST, Visit
-
-NO_POLICY: Final[Mapping[str, bool]] = {}
 
 ClientName = Literal["chromium", "firefox", "pair"]
 
@@ -133,9 +131,15 @@ class ChromiumClient:
         self._page = page
         self._visit: Visit | None = None
 
+    @property
+    def page(self) -> Page:
+        """The page that is open."""
+        assert self._visit is not None
+        return self._visit.page
+
     def open(self) -> None:
         """Open the page."""
-        self._visit = Visit(self._browser, self._page)
+        self._visit = Visit(self._browser, self._page, probed=True)  # for the recorder's worklet
 
     def begin(self) -> None:
         """Click, and wait for sound."""

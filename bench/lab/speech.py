@@ -24,6 +24,9 @@ def write_speech(path: Path, seconds: float = SECONDS) -> Path:
     spoken = path.with_suffix(".spoken.wav")
     # A text takes some 27 s.
     subprocess.run(["espeak-ng", "-s", "165", "-w", spoken, TEXT * (1 + int(seconds / 20))], check=True)
-    subprocess.run(["sox", spoken, "-r", "48000", "-c", "1", "-b", "16", path, "trim", "0", str(seconds)], check=True)
+    # -R: the same dither each time.
+    subprocess.run(
+        ["sox", "-R", spoken, "-r", "48000", "-c", "1", "-b", "16", path, "trim", "0", str(seconds)], check=True
+    )
     spoken.unlink()
     return path

@@ -138,6 +138,9 @@ def test_late_and_double_packets_change_nothing() -> None:
     for number in (25, 25, 25, 24, 23, 22, 21, 20):
         bench.activity.receive([packet(number, VOICE)], 0.5)
     assert bench.activity.read() is None
+    for number in (26, 10, 27):
+        bench.activity.receive([packet(number, VOICE)], 0.6)
+    assert bench.activity.read() == SpeechStarted(0.5)
 
 
 def test_another_source_or_clock_goes_on_where_the_one_before_was() -> None:
@@ -145,6 +148,7 @@ def test_another_source_or_clock_goes_on_where_the_one_before_was() -> None:
     bench.number = 1
     for number in range(30):  # the clock was set back by minutes
         bench.activity.receive([packet(number, VOICE, 8, at=number + 4_000_000)], 1.0 + number * 0.02)
+    bench.activity.expire(1.6)
     assert bench.activity.speaking
     bench.reads()
     assert bench.kinds == ["started"]

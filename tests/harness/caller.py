@@ -176,11 +176,16 @@ class Caller:
                 self.rtp.receive(packet, source, now)
         elif self._keys is not None:
             packet = self._keys[1].unprotect(datagram)
-            header = rtp.read(packet) if packet is not None else None
-            if packet is not None and header is not None:
-                payload = packet[header[5] : header[6]]
-                self.heard.append((now, header[2], payload))
-                self._different.add(payload)
+            if packet is not None:
+                self.hears(packet, now)
+
+    def hears(self, packet: bytes, now: float) -> None:
+        """Take a plain RTP packet."""
+        header = rtp.read(packet)
+        if header is not None:
+            payload = packet[header[5] : header[6]]
+            self.heard.append((now, header[2], payload))
+            self._different.add(payload)
 
     def expire(self, now: float) -> None:
         if self._check_at <= now:

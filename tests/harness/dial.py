@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from tests.harness.caller import Caller
+from tests.harness.caller import Caller, numbered
 
 HOST: Final = "127.0.0.1"
 PATIENCE: Final = 20.0
@@ -21,8 +21,14 @@ class Telephone:
     Of the addresses in the answer it takes the first, or `to`, and then it hears nobody else.
     """
 
-    def __init__(self, *, setup: str = "actpass", to: tuple[str, int] | None = None) -> None:
-        self.caller = Caller(entropy=os.urandom, outbox=[], setup=setup)
+    def __init__(
+        self,
+        *,
+        setup: str = "actpass",
+        to: tuple[str, int] | None = None,
+        words: Callable[[int], bytes] = numbered,
+    ) -> None:
+        self.caller = Caller(entropy=os.urandom, outbox=[], setup=setup, words=words)
         self.answer = ""
         self._to = to
         self._socket = socket.socket(socket.AF_INET6 if to and ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM)
@@ -38,19 +44,27 @@ class Telephone:
         return host, port
 
     def dial(self, url: str) -> None:
-        """POST an offer, take the answer, and wait for the first packet that comes back."""
+        """As `dials`, and wait for the first packet that comes back."""
+        self.dials(url)
+        self.hears(1)
+
+    def dials(self, url: str) -> None:
+        """POST an offer and take the answer."""
         offer = self.caller.offer().encode()
         request = urllib.request.Request(url, offer, {"Content-Type": "application/sdp"})
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             assert response.status == 201
             self.answer = response.read().decode()
         self.caller.answered(self.answer, time.monotonic(), to=self._to)
-        self.hears(1)
 
     def hears(self, more: int) -> None:
         """Talk until so many more different packets came back."""
         goal = self.caller.echoes + more
         self._run(lambda: self.caller.echoes >= goal)
+
+    def says(self, words: int) -> None:
+        """Talk until so many packets were said."""
+        self._run(lambda: self.caller.spoken >= words)
 
     def hang_up(self) -> None:
         """Say goodbye."""

@@ -85,12 +85,14 @@ LOUDEST: Final = """async () => {
 
 
 class Visit:
-    """The page, open at `address`; with `raw`, the microphone is taken as it is."""
+    """The page, open at `address`; with `raw`, the microphone is taken as it is; with `probed`, its policy lets probes in."""
 
-    def __init__(self, browser: Browser, address: str, *, raw: bool = True, fragment: str = "") -> None:
+    def __init__(
+        self, browser: Browser, address: str, *, raw: bool = True, fragment: str = "", probed: bool = False
+    ) -> None:
         self.faults: list[str] = []
         self.requests: list[str] = []
-        self.page: Page = browser.new_page()
+        self.page: Page = browser.new_page(bypass_csp=probed)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", self._console)
         self.page.on("request", self._request)

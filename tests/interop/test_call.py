@@ -71,6 +71,9 @@ def test_the_page_shows_the_figures_of_its_call(programs: Programs, visit: Calla
         "srtp": r"^AES-128-(GCM|CM)$",
     }.items():
         expect(page.page.locator(f"#{figure}")).to_have_text(re.compile(shown))
+    expect(page.page.locator("#repairs")).to_have_text(
+        re.compile(r"^None of [\d,]+ packets came late or not at all\.$")
+    )
     times = page.stats()["times"]
     assert 0 < times["microphone"] < times["answer"] < times["path"] <= times["sound"]
     expect(page.page.get_by_role("meter")).not_to_have_attribute("aria-valuenow", "-60")

@@ -1,6 +1,6 @@
 """What the peer asks for again."""
 
-from trioice.rtp.history import PACKETS, SOONEST, History
+from trioice.rtp.history import PACKETS, REPEATS, SOONEST, History
 
 
 def packet(sequence: int) -> bytes:
@@ -34,6 +34,13 @@ def test_on_a_path_without_delay_there_is_a_pause_too() -> None:
     assert made.again([1, 1, 1], 0.0, 5.0) == [packet(1)]
     assert made.again([1], 0.0, 5.0 + SOONEST / 2) == []
     assert made.again([1], 0.0, 5.001 + SOONEST) == [packet(1)]
+
+
+def test_a_packet_goes_again_only_so_often() -> None:
+    made = history(1, 2)
+    going = [made.again([1], 0.0, 5.0 + number) for number in range(100)]
+    assert going == [[packet(1)]] * REPEATS + [[]] * (100 - REPEATS)
+    assert made.again([1, 2], 0.0, 200.0) == [packet(2)]
 
 
 def test_what_went_again_is_not_remembered_for_longer_than_the_packet() -> None:

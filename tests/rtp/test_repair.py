@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from trioice.rtp import build, build_red, decode
+from trioice.rtp import build, build_red, decode, encode
 from trioice.rtp.header import read
-from trioice.rtp.repair import MISSING, OVERTAKEN, Repair
-from trioice.rtp.rtcp import GenericNack, ReceiverReport, SourceDescription
+from trioice.rtp.repair import FASTEST, MISSING, OVERTAKEN, Repair
+from trioice.rtp.rtcp import GenericNack, Goodbye, ReceiverReport, ReportBlock, SourceDescription
 from trioice.rtp.session import RtpSession
 from trioice.sansio import NEVER, Outbox
 
@@ -40,7 +40,7 @@ class Listening:
         assert header is not None
         before, self.highest = self.highest, max(self.highest, number)
         if self.highest != before + 1:
-            self.repair.note(self.highest, before, octets, header, now)
+            self.repair.note(self.highest, before, before * FRAME, octets, header, now)
             self._due(now)
         return self
 
@@ -85,12 +85,35 @@ def test_a_retransmission_brings_its_copies_too() -> None:
     assert list(listening.repair._missing) == [104]
 
 
+@pytest.mark.parametrize(
+    ("offsets", "asked"),
+    [([FRAME], [101]), ([2 * FRAME], [102]), ([FRAME // 2], [101, 102]), ([5 * FRAME, FRAME], [101])],
+)
+def test_a_copy_is_of_the_packet_that_its_timestamp_tells(offsets: list[int], asked: list[int]) -> None:
+    blocks = [(OPUS, offset, b"copy") for offset in offsets]
+    octets = build(RED, False, 103, 103 * FRAME, 7, build_red([*blocks, (OPUS, 0, b"payload")]))
+    header = read(octets)
+    assert header is not None
+    repair = Repair(1.0, red=RED)
+    repair.note(103, 100, 100 * FRAME, octets, header, 0.0)
+    assert repair.due(0.0) == asked
+
+
+def test_where_a_pause_hides_which_packet_a_copy_is_of_it_is_asked_for() -> None:
+    octets = build(RED, False, 103, 113 * FRAME, 7, build_red([(OPUS, FRAME, b"copy"), (OPUS, 0, b"payload")]))
+    header = read(octets)
+    assert header is not None
+    repair = Repair(1.0, red=RED)
+    repair.note(103, 100, 100 * FRAME, octets, header, 0.0)
+    assert repair.due(0.0) == [101, 102]
+
+
 def test_malformed_copies_bring_nothing() -> None:
     octets = build(RED, False, 102, 0, 7, b"\xff")
     header = read(octets)
     assert header is not None
     repair = Repair(1.0, red=RED)
-    repair.note(102, 100, octets, header, 0.0)
+    repair.note(102, 100, 100 * FRAME, octets, header, 0.0)
     assert repair.due(0.0) == [101]
 
 
@@ -113,8 +136,34 @@ def test_a_path_that_reorders_is_given_time_before_the_first_question() -> None:
 def test_the_time_that_is_given_is_bounded() -> None:
     listening = Listening(window=9.0)
     listening.repair.rtt = 10.0
-    listening.hears(102, 1.0).hears(101, 5.0)
+    listening.hears(102, 1.0).hears(101, 1.0 + 0.99 * OVERTAKEN)
     assert listening.repair._wait == OVERTAKEN
+
+
+def test_answers_that_come_sooner_than_was_measured_do_not_delay_the_questions() -> None:
+    listening, now = Listening(), 1.0
+    listening.repair.rtt = 0.006  # as a browser that thinks for a while tells it
+    for number in range(102, 202, 2):
+        listening.hears(number, now).until(now + 0.02)
+        now = listening.asked[-1][0] + 0.001
+        listening.hears(number - 1, now)
+        now += 0.04
+    assert (listening.repair.by_nack, listening.repair.late) == (50, 0)
+    listening.repair.rtt = 0.02
+    for number in range(202, 302, 2):
+        listening.hears(number, now).until(now + 0.02)
+        now = listening.asked[-1][0] + 0.001
+        listening.hears(number - 1, now)
+        now += 0.04
+    assert listening.repair.late == 50
+    assert listening.repair._wait <= 0.01
+
+
+def test_no_time_is_given_to_what_was_overtaken_by_more_than_that() -> None:
+    listening = Listening(window=9.0)
+    listening.repair.rtt = 10.0  # as a handshake that was slow to think may make it seem
+    listening.hears(102, 1.0).hears(101, 1.0 + 2 * OVERTAKEN)
+    assert (listening.repair._wait, listening.repair.late) == (0.0, 1)
 
 
 def test_a_jump_is_asked_for_as_far_as_anybody_remembers() -> None:
@@ -123,6 +172,16 @@ def test_a_jump_is_asked_for_as_far_as_anybody_remembers() -> None:
     assert (when, len(missing), missing[-1]) == (1.0, MISSING, 10_100)
     assert listening.repair.unrepaired == 10_000 - MISSING
     assert listening.repair.missed == 10_000
+
+
+def test_who_jumps_at_each_packet_is_asked_for_no_more_than_anybody_could_have_said() -> None:
+    listening = Listening(window=0.05)
+    for number in range(1000):
+        listening.hears(200 + 100 * number, 1.0 + number / 1000)
+    asked = {index for _, missing in listening.asked for index in missing}
+    assert MISSING + 0.9 * FASTEST <= len(asked) <= MISSING + 2 * FASTEST
+    listening.until(9.0)
+    assert listening.repair.unrepaired == listening.repair.missed
 
 
 def test_another_source_forgets_what_was_missing() -> None:
@@ -189,6 +248,54 @@ def test_a_session_asks_again_when_it_expires() -> None:
     heard.expire(1.0 + AGAIN)
     assert questions(outbox) == [(2,), (2,)]
     assert heard.stats(2.0).nacks_sent == 2
+
+
+def test_nothing_is_asked_of_who_said_goodbye() -> None:
+    outbox: Outbox = []
+    heard = session(outbox)
+    hear(heard, [1, 3], 1.0)
+    heard.receive(encode([Goodbye((7,))]), None, 1.0)
+    assert heard.deadline == heard.report_at
+    heard.expire(1.0 + AGAIN)
+    assert questions(outbox) == [(2,)]
+    hear(heard, [1, 2, 9], 2.0)  # and comes again
+    assert questions(outbox)[1:] == [tuple(range(3, 9))]
+
+
+def reported(outbox: Outbox) -> ReportBlock:
+    [block] = [
+        block
+        for packet in decode(outbox[-1][0]) or ()
+        if isinstance(packet, ReceiverReport)
+        for block in packet.reports
+    ]
+    return block
+
+
+def test_the_fraction_that_is_reported_lost_is_what_the_network_lost_though_it_was_repaired() -> None:
+    outbox: Outbox = []
+    heard = session(outbox)
+    hear(heard, [1, 3, 4], 1.0)
+    hear(heard, [2], 1.0 + AGAIN)
+    heard.expire(3.0)
+    block = reported(outbox)
+    assert (block.fraction_lost, block.packets_lost) == (64, 0)
+    hear(heard, range(5, 9), 4.0)
+    heard.expire(6.0)
+    assert reported(outbox).fraction_lost == 0
+
+
+def test_the_shortest_round_trip_of_late_is_the_one_to_wait_for() -> None:
+    heard = session([])
+    trip = heard.round_trip
+    for seconds in (0.9, 0.1, 0.2, 0.3):
+        trip.measure(trip.ntp(10.0) >> 16 & 0xFFFFFFFF, 0, 10.0 + seconds)
+    hear(heard, [1, 3], 11.0)
+    assert heard.deadline == pytest.approx(11.0 + AGAIN, abs=0.001)
+    assert trip.seconds == pytest.approx(0.3, abs=0.001)
+    for _ in range(4):
+        trip.measure(trip.ntp(20.0) >> 16 & 0xFFFFFFFF, 0, 20.4)
+    assert trip.least == pytest.approx(0.4, abs=0.001)
 
 
 def test_nothing_is_asked_for_without_a_window_or_after_the_end() -> None:

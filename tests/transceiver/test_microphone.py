@@ -1,21 +1,24 @@
 """Microphones and speech at a call: opened at any time, several at once, closed, forgotten, and what they cost."""
 
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from tests.audio.stand_in import StandIn
 from tests.harness.clockwork import calls
 from tests.harness.talker import LEVEL, OPUS, Talker, numbered
 from tests.harness.world import Dialled, World
-from trioice.audio import Activity, Frame, Listener, SpeechStarted, SpeechStopped
+from trioice.audio import Activity, Decoder, Frame, Listener, SpeechStarted, SpeechStopped
 from trioice.errors import LocalProtocolError
 from trioice.rtp import build, is_rtcp
 from trioice.transceiver.call import Call
-from trioice.transceiver.microphone import UNINTERRUPTED, Microphone
+from trioice.transceiver.microphone import UNINTERRUPTED, Microphone, Speech
 
 Agent = Callable[[Call], Awaitable[None]]
 
@@ -234,6 +237,27 @@ async def test_after_the_end_there_is_nothing_to_hear(autojump_clock: MockClock,
         await ended.wait()
 
 
+async def test_what_listened_goes_with_its_call(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def agent(call: Call) -> None:
+        microphone = call.microphone()
+        gone.append(weakref.ref(microphone._listener._decoder))
+        await anext(microphone)
+        await call.ended.wait()
+
+    gone: list[weakref.ref[Decoder]] = []
+    dialled = await dial(nursery, agent)
+    await trio.sleep(1)
+    gc.collect()
+    gc.disable()
+    try:
+        dialled.call.hang_up()
+        await trio.sleep(1)
+        dialled.call._ears = None
+        assert [decoder() for decoder in gone] == [None]
+    finally:
+        gc.enable()
+
+
 async def test_speech_is_told_without_a_microphone(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     async def agent(call: Call) -> None:
         async for change in call.speech():
@@ -248,6 +272,65 @@ async def test_speech_is_told_without_a_microphone(autojump_clock: MockClock, nu
     assert [kind for kind, _ in told] == [SpeechStarted, SpeechStopped]
     assert [at for _, at in told] == pytest.approx([began, began + 0.98])
     assert times == pytest.approx([began + 0.04, began + 0.98 + 0.5])
+
+
+class Misnumbered(Talker):
+    """Its first offer names other numbers than those it uses, the next the right ones: as if it had changed them all."""
+
+    def offer(self) -> str:
+        offer = super().offer()
+        if self.ufrag == "cllr1":
+            for right, wrong in (
+                ("SAVPF 111 63", "SAVPF 120 50"),
+                ("rtpmap:111", "rtpmap:120"),
+                ("rtpmap:63", "rtpmap:50"),
+                ("fmtp:63 111/111", "fmtp:50 120/120"),
+                ("extmap:1 ", "extmap:9 "),
+            ):
+                offer = offer.replace(right, wrong)
+        return offer
+
+
+async def test_a_restart_may_number_anew_what_is_heard(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def agent(call: Call) -> None:
+        microphones.append(call.microphone())
+        speeches.append(call.speech())
+        await trio.sleep_forever()
+
+    microphones: list[Microphone] = []
+    speeches: list[Speech] = []
+    world = World(nursery)
+    running = await world.transceiver(direct=True, agent=agent)
+    dialled = await world.dial(running, make=Misnumbered, level=lambda spoken: 30, says=lambda spoken: b"\xf8\xff\xfe")
+    call, talker = dialled.call, dialled.caller
+    assert isinstance(talker, Talker)
+    talker.copies = True
+    await trio.sleep(2)
+    assert (call.payload_type, call.red_payload_type, call.level_extension) == (120, 50, 9)
+    assert not microphones[0]._machine.is_ready
+    assert not speeches[0].speaking
+    dialled.restart()
+    talker.copies = True
+    await trio.sleep(1)
+    assert (call.payload_type, call.red_payload_type, call.level_extension) == (111, 63, 1)
+    assert len((await anext(microphones[0])).pcm) == 960
+    assert speeches[0].speaking
+
+
+async def test_whether_the_caller_speaks_can_be_asked_at_any_time(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def agent(call: Call) -> None:
+        speech = call.speech()
+        while True:
+            await trio.sleep(0.1)
+            seen.append(speech.speaking)
+
+    seen: list[bool] = []
+    await dial(nursery, agent, level=lambda spoken: 30, says=lambda spoken: numbered(spoken) if spoken < 50 else None)
+    await trio.sleep(3)
+    assert seen[3:9] == [True] * 6
+    assert not any(seen[18:])
 
 
 async def test_speech_that_breaks_off_is_over_by_its_deadline(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
@@ -289,6 +372,50 @@ async def test_an_agent_that_reads_much_at_once_lets_others_run(
         await dial(nursery, agent)
         await trio.sleep(9.5)
     assert turns[0] >= 2  # of four, the first may begin after two
+
+
+async def test_a_burst_wakes_a_listener_once_and_a_packet_that_waits_wakes_none(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    machine = Listener(StandIn(), OPUS, rate=8000)
+    microphone = Microphone(machine, 0.25, lambda ear: None)
+    heard: list[tuple[int, float]] = []
+
+    async def listen() -> None:
+        async for frame in microphone:
+            heard.append((number(frame), trio.current_time()))  # noqa: PERF401 - the times are those of the loop
+
+    nursery.start_soon(listen)
+    await trio.testing.wait_all_tasks_blocked()
+    wakes = 0
+
+    async def deliver(*numbers: int) -> None:
+        nonlocal wakes
+        before = microphone._awake
+        microphone.deliver(packets(*numbers), trio.current_time())
+        await trio.testing.wait_all_tasks_blocked()
+        wakes += microphone._awake is not before
+
+    await deliver(0, 1, 2, 3)
+    assert (wakes, len(heard)) == (1, 4)
+    await deliver(5)  # it wakes to set its deadline
+    assert (wakes, len(heard)) == (2, 4)
+    await trio.sleep(0.1)
+    await deliver(6, 8)
+    assert (wakes, len(heard)) == (2, 4)
+    await trio.sleep(0.1)
+    await deliver(4)
+    assert (wakes, [word for word, _ in heard]) == (3, [0, 1, 2, 3, 4, 5, 6])
+    await trio.sleep(1)
+    assert heard[7:] == [(-30000, pytest.approx(0.35)), (8, pytest.approx(0.35))]  # type: ignore[comparison-overlap]
+    microphone.close()
+
+
+async def test_what_waits_when_the_call_ends_is_heard(autojump_clock: MockClock) -> None:
+    microphone = Microphone(Listener(StandIn(), OPUS, rate=8000, patience=3.0), 3.0, lambda ear: None)
+    microphone.deliver(packets(1, 3), 0.0)
+    microphone.end(0.1)
+    assert [number(frame) async for frame in microphone] == [1, -30000, 3]
 
 
 def packets(*numbers: int) -> list[bytes]:

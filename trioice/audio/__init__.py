@@ -8,6 +8,7 @@ from typing import Final
 
 from trioice.audio.activity import Activity, SpeechStarted, SpeechStopped
 from trioice.audio.codec import RATES, Codec, Decoder, Encoder, Frame
+from trioice.audio.detector import Detector, DetectorMissing
 from trioice.audio.g711 import G711, PCMA, PCMU
 from trioice.audio.jitter_buffer import Patience
 from trioice.audio.library import CodecMissing
@@ -28,6 +29,8 @@ __all__ = [
     "Codec",
     "CodecMissing",
     "Decoder",
+    "Detector",
+    "DetectorMissing",
     "Encoder",
     "Frame",
     "Listener",

@@ -24,7 +24,7 @@ LEAST: Final = -50.0
 """How much louder than the noise a voice is, in dB, and how loud at least, in dBov: an amplified microphone's voices are at -15 to -40."""
 
 DIP: Final = 6.0
-"""How much quieter a voice may become while it speaks, in dB, as the ends of words are; half as much above the noise will do."""
+"""How much quieter a voice may become while it speaks, in dB, as the ends of words are; half of `above` is enough then."""
 
 BLOCK: Final = 0.5
 BLOCKS: Final = 6
@@ -202,6 +202,10 @@ class Activity:
             level = element(packet, self._extension)
             if level:
                 self._note(packet, -float(level[0] & 0x7F), now)
+
+    def renumber(self, extension: int | None) -> None:
+        """Find the level in another header extension from now on."""
+        self._extension = extension
 
     def expire(self, now: float) -> None:
         """Notice that nothing came for long enough."""

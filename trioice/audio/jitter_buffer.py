@@ -197,6 +197,10 @@ class JitterBuffer:
         self._place(at, payload, duration, index, now)
         self._advance(now)
 
+    def renumber(self, payload_type: int, red: int | None) -> None:
+        """Know the same codec by other payload types from now on."""
+        self._payload_type, self._red = payload_type, red
+
     def expire(self, now: float) -> None:
         """Give up what has been waited for long enough."""
         if now >= self.deadline:
@@ -313,7 +317,6 @@ class JitterBuffer:
             if self._strategy is not None:
                 self._strategy.gave_up()
                 self.patience = self._strategy.seconds
-        self._index = index - 1
 
     def _pause(self, duration: int) -> None:
         self._append((self._next + self._shift, duration, None, None, False))

@@ -23,11 +23,12 @@ class Reception:
         "_last_report",
         "_last_report_at",
         "_received_before",
-        "_timestamp",
         "highest",
         "jitter",
         "octets",
         "packets",
+        "repeated",
+        "timestamp",
     )
 
     def __init__(self, clock_rate: int, sequence: int, timestamp: int, now: float) -> None:
@@ -37,9 +38,11 @@ class Reception:
         self.octets = 0
         self.jitter = 0.0
         """In units of the timestamp, as it is reported."""
+        self.repeated = 0
+        """Packets that came because we had asked for them again; for the owner to count."""
         self._base = sequence
         self._clock_rate = clock_rate
-        self._timestamp = timestamp
+        self.timestamp = timestamp  # of the highest
         self._arrived = now
         self._expected_before = self._received_before = 0
         self._last_report = 0
@@ -58,10 +61,10 @@ class Reception:
                 return False
         self.highest = index
         # RFC 3550, 6.4.1: the difference of two packets' spacing on arrival and on sending. Timestamps roll over too.
-        spacing = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        spacing = ((timestamp - self.timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
         variation = (now - self._arrived) * self._clock_rate - spacing
         self.jitter += ((variation if variation >= 0 else -variation) - self.jitter) / 16
-        self._timestamp = timestamp
+        self.timestamp = timestamp
         self._arrived = now
         return True
 
@@ -73,7 +76,7 @@ class Reception:
     @property
     def heard(self) -> bool:
         """Whether anything came since the last report."""
-        return self.packets > self._received_before
+        return self.packets - self.repeated > self._received_before
 
     def note_report(self, ntp: int, now: float) -> None:
         """Remember the source's sender report, to let it measure the round trip."""
@@ -83,8 +86,12 @@ class Reception:
         """Report, and start the next interval (RFC 3550, A.3)."""
         expected = self.highest - self._base + 1
         expected_since = expected - self._expected_before
-        lost_since = expected_since - (self.packets - self._received_before)
-        self._expected_before, self._received_before = expected, self.packets
+        # Deviation: the fraction is what the network lost, although retransmissions brought it after all, while RFC 3550, 6.4.1 counts
+        # all that came. By the fraction libopus decides on coarse copies, which are for the first moment, when a retransmission is not
+        # here yet. The cumulative number is the RFC's.
+        received = self.packets - self.repeated
+        lost_since = expected_since - (received - self._received_before)
+        self._expected_before, self._received_before = expected, received
         fraction = min(lost_since * 256 // expected_since, 255) if expected_since > 0 and lost_since > 0 else 0
         delay = (now - self._last_report_at) * 65536 if self._last_report else 0
         return ReportBlock(

@@ -1,5 +1,6 @@
 """The round trip, as RTCP tells it: each end says when it heard last what the other sent, and how long ago (RFC 3550, 6.4.1; RFC 3611)."""
 
+from collections import deque
 from typing import Final
 
 from trioice.rtp.extended_reports import ExtendedReport
@@ -14,21 +15,30 @@ REFERENCES: Final = 16
 """SSRCs whose times are answered: as many as a peer may have."""
 
 
+LATELY: Final = 4
+"""Measurements that count as recent: ten seconds or two of a browser's reports."""
+
+
 class RoundTrip:
     """Measured in seconds. `epoch` is wall time minus the clock that `now` comes from; `assumed` holds as long as nothing was measured."""
 
-    __slots__ = ("_epoch", "_measured", "_references", "assumed")
+    __slots__ = ("_epoch", "_lately", "_references", "assumed")
 
     def __init__(self, epoch: float) -> None:
         self.assumed: float | None = None
         self._epoch = epoch
-        self._measured: float | None = None
+        self._lately: deque[float] = deque(maxlen=LATELY)
         self._references: dict[int, tuple[int, float]] = {}  # SSRC → the middle of the NTP time that it told, and when
 
     @property
     def seconds(self) -> float | None:
-        """The round trip, if anything is known of it."""
-        return self.assumed if self._measured is None else self._measured
+        """The round trip as it was measured last, if anything is known of it."""
+        return self._lately[-1] if self._lately else self.assumed
+
+    @property
+    def least(self) -> float | None:
+        """The shortest of late: what to wait for at least, on a path with jitter and queues, before a packet is taken for lost."""
+        return min(self._lately) if self._lately else self.assumed
 
     def ntp(self, now: float) -> int:
         """Tell the NTP time in 32.32 bits."""
@@ -41,7 +51,7 @@ class RoundTrip:
             seconds = (elapsed - delay) / 65536
             # Two clocks round down, so a very short way may seem to have taken less than nothing.
             if -0.001 <= seconds <= LIMIT:
-                self._measured = max(seconds, 0.0)
+                self._lately.append(max(seconds, 0.0))
 
     def hear(self, report: ExtendedReport, ssrc: int, now: float) -> None:
         """Take the time that the peer tells, to answer it, and its answers to that of our `ssrc`."""

@@ -25,7 +25,7 @@ import attrs
 from trioice.errors import LocalProtocolError
 from trioice.rtp import rtcp
 from trioice.rtp.extended_reports import ExtendedReport
-from trioice.rtp.header import HEADER, Header, is_rtcp, read
+from trioice.rtp.header import HEADER, is_rtcp, read
 from trioice.rtp.reception import Reception
 from trioice.rtp.repair import Repair
 from trioice.rtp.round_trip import RoundTrip
@@ -134,9 +134,7 @@ class RtpSession:
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
         self.stirred = False  # a packet that was heard may have brought the deadline nearer; for the owner to reset
-        self.asked: list[
-            int
-        ] = []  # sequences of ours that the peer asked for again; for the owner to resend and to clear
+        self.asked: list[int] = []  # sequences of ours that the peer asked for; for the owner to resend and to clear
         self.retransmitted = 0  # how many of those went again; for the owner to count
         self.round_trip = RoundTrip(epoch)
         self.first_heard: float | None = None  # when the first packet came, and when our first went out
@@ -201,22 +199,17 @@ class RtpSession:
             return None
         if self._repair is None:
             return reception.note(sequence, timestamp, end - start, now)
-        before = reception.highest
+        before, former = reception.highest, reception.timestamp
         is_newer = reception.note(sequence, timestamp, end - start, now)
         if reception.highest != before + 1:
-            self._mend(self._repair, reception, before, packet, header, now)
+            # It is not the one that was expected: see what is missing, or has come after all.
+            repair, by_nack = self._repair, self._repair.by_nack
+            repair.rtt = self.round_trip.least or repair.rtt
+            repair.note(reception.highest, before, former, packet, header, now)
+            reception.repeated += repair.by_nack - by_nack
+            self._ask(repair, now)
+            self.stirred = True
         return is_newer
-
-    def _mend(
-        self, repair: Repair, reception: Reception, before: int, packet: bytes, header: Header, now: float
-    ) -> None:
-        """See what is missing, or has come after all, as a packet is not the one that was expected."""
-        rtt = self.round_trip.seconds
-        if rtt is not None:
-            repair.rtt = rtt
-        repair.note(reception.highest, before, packet, header, now)
-        self._ask(repair, now)
-        self.stirred = True
 
     def _ask(self, repair: Repair, now: float) -> None:
         """Ask for what is to be asked for now."""
@@ -358,6 +351,8 @@ class RtpSession:
                 self._left = packets + reception.packets, octets + reception.octets, lost + reception.packets_lost
                 if ssrc == self._hearing:
                     self._hearing = -1
+                    if self._repair is not None:
+                        self._repair.clear()
                 self._events.append(SourceLeft(ssrc))
 
     # -- RTCP out ---------------------------------------------------------------------------------------------------

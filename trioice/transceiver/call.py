@@ -107,11 +107,11 @@ class Call:
         self._stream: Stream | None = None
         self._speaker: Speaker | None = None
         self._sequence = rtp.initial_sequence(session.config.entropy)
+        self._ears: Ears | None = None  # made for the first that listens
         self.agree(audio, redundancy=redundancy)
         self._waiting: deque[bytes] | None = None  # made for the first packet that an agent's task is to have
         self._awake: trio.Event | None = None  # while it waits
         self._is_read = False  # whether packets were asked for
-        self._ears: Ears | None = None  # made for the first that listens
 
     async def ready(self) -> bool:
         """Wait until packets can be sent, for an agent that speaks first; False when the call has ended instead.
@@ -246,6 +246,8 @@ class Call:
         self.payload_type = audio.payload_type
         self.red_payload_type = audio.red if redundancy else None
         self.level_extension = audio.level_extension
+        if self._ears is not None:
+            self._ears.renumber(self.payload_type, self.red_payload_type, self.level_extension)
 
     def begin(self) -> None:
         """Note that packets can be sent (for the transceiver)."""

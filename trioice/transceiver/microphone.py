@@ -1,8 +1,8 @@
 """What an agent's task hears of a caller: frames of PCM from a microphone, and when speech begins and ends.
 
 The transceiver hands each burst of packets to a call's ears, in the turn in which it came. That wakes the ear's task if something is ready
-for it, at most once a burst; if there is only something to wait for, its deadline moves and nobody wakes. Frames are decoded in the
-listener's own task, when it asks for them.
+for it, or if there is a deadline where there was none, and at most once a burst. Frames are decoded in the listener's own task, when it
+asks for them.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +16,7 @@ from trioice.audio.codec import Codec, Frame
 from trioice.audio.listener import Listener
 from trioice.audio.patience import MOST, AutoPatience
 from trioice.rtp import RtpSession
+from trioice.sansio import NEVER
 
 UNINTERRUPTED: Final = 50
 """Items that are read without letting other tasks run: a second of speech that was waited for, decoded in some 2 ms."""
@@ -68,14 +69,17 @@ class Ear(Generic[T]):
         machine = self._machine
         machine.receive(packets, now)
         if self._awake is not None:
-            if machine.is_ready:
+            if machine.is_ready or (self._scope is None and machine.deadline < NEVER):
                 self._awake.set()
-            elif self._scope is not None:
-                self._scope.deadline = machine.deadline
+            elif self._scope is not None and machine.deadline < self._scope.deadline:
+                self._scope.deadline = (
+                    machine.deadline
+                )  # where it is later instead, the task wakes to see that: it costs less
 
     def end(self, now: float) -> None:
         """Note that nothing more comes (for the call)."""
         self._is_over = True
+        self._forget = _forgotten  # so that we and the call's ears go without the garbage collector
         self._machine.close(now)
         if self._awake is not None:
             self._awake.set()
@@ -114,11 +118,18 @@ class Ear(Generic[T]):
             self._since = 0
             self._awake = trio.Event()
             try:
-                with trio.CancelScope(deadline=machine.deadline) as self._scope:
+                if machine.deadline == NEVER:  # as on a clean network; a scope would cost as much as decoding does
                     await self._awake.wait()
+                else:
+                    with trio.CancelScope(deadline=machine.deadline) as self._scope:
+                        await self._awake.wait()
             finally:
                 self._awake = self._scope = None
             machine.expire(trio.current_time())
+
+
+def _forgotten(ear: object) -> None:
+    """Nobody knows an ear that has ended."""
 
 
 class Microphone(Ear[Frame]):
@@ -143,6 +154,10 @@ class Microphone(Ear[Frame]):
         """Counters as plain numbers (see `trioice.audio.Listener`); times are in seconds."""
         return self._listener.stats()
 
+    def renumber(self, payload_type: int, red: int | None) -> None:
+        """Know the codec by other payload types (for the call)."""
+        self._listener.buffer.renumber(payload_type, red)
+
 
 class Speech(Ear[SpeechStarted | SpeechStopped]):
     """When the caller begins to speak and ceases to: ``async for change in call.speech()``."""
@@ -156,7 +171,12 @@ class Speech(Ear[SpeechStarted | SpeechStopped]):
     @property
     def speaking(self) -> bool:
         """Whether the caller speaks at this moment."""
+        self._activity.expire(trio.current_time())
         return self._activity.speaking
+
+    def renumber(self, extension: int | None) -> None:
+        """Find the level in another header extension (for the call)."""
+        self._activity.renumber(extension)
 
 
 class Ears:
@@ -199,6 +219,13 @@ class Ears:
             microphone.deliver(packets, now)
         for speech in self._speeches:
             speech.deliver(packets, now)
+
+    def renumber(self, payload_type: int, red: int | None, extension: int | None) -> None:
+        """Know by other numbers what is the same as before, as a new offer may give it."""
+        for microphone in self.microphones:
+            microphone.renumber(payload_type, red)
+        for speech in self._speeches:
+            speech.renumber(extension)
 
     def end(self, now: float) -> None:
         """Note that nothing more comes."""

@@ -49,6 +49,7 @@ class Mark:
             return False
         delay, _ = self._speaker.latency()
         await trio.sleep_until(self._sent_at + delay)
+        self._speaker._hear(self.position)
         return True
 
     def _settle(self, sent_at: float | None) -> None:
@@ -79,10 +80,13 @@ class Speaker:
         self._path = path
         self._bound = int(bound * rate)
         self._sent = Sent(rate)
+        self._heard = (
+            0  # the position that is estimated to be heard, which never goes back when the estimate of the path does
+        )
         self._begun = 0  # the position at which this utterance began
         self._over = Playout(written_ms=0, sent_ms=0, heard_ms=0, error_ms=0)  # the one before, as it ended
         self._marks: deque[Mark] = deque()
-        self._room = trio.Event()  # replaced when it was set
+        self._room: trio.Event | None = None  # while a writer waits for it
         self._cleared_at: float | None = None
         self._is_open = True
         self._stream = pace(self)
@@ -105,6 +109,8 @@ class Speaker:
         """
         await trio.lowlevel.checkpoint()
         while self._is_open and self._pcm.waiting >= self._bound:
+            if self._room is None:
+                self._room = trio.Event()
             await self._room.wait()
         self._write(pcm)
 
@@ -130,7 +136,7 @@ class Speaker:
             self._sent.advance(faded, now)
         self._begun = self._pcm.taken
         self._over = over
-        self._settle_marks()
+        self._drop_marks()
         self._wake_writer()
         self._wake()
         return over
@@ -141,7 +147,7 @@ class Speaker:
         if not self._is_open:
             mark._settle(None)
         elif not self._pcm.waiting:
-            mark._settle(trio.current_time())
+            mark._settle(self._sent.when(mark.position))
         elif len(self._marks) >= MARKS:
             raise Full(f"{MARKS} marks wait already")
         else:
@@ -175,7 +181,7 @@ class Speaker:
 
     def latency(self) -> tuple[float, float]:
         """Tell how long what is sent takes to the caller's ear, and by how much that may err, in seconds (`trioice.audio.playout`)."""
-        return latency(*self._path())
+        return latency(*self._path(), self._sent.position / self._pcm.rate)
 
     def stats(self) -> dict[str, float]:
         """Figures as plain numbers: seconds, and milliseconds of what is being said."""
@@ -205,9 +211,7 @@ class Speaker:
         if taken:
             self._sent.advance(taken, now)
             if self._marks and self._marks[0].position <= self._pcm.taken:
-                self._settle_marks(
-                    now + PTIME
-                )  # when the packet that leaves now will have been played, but for the way
+                self._reach_marks()
             if self._pcm.waiting < self._bound:
                 self._wake_writer()
         if self._cleared_at is not None:
@@ -223,7 +227,7 @@ class Speaker:
             written = self._pcm.written
             self._pcm.clear(0.0)
             self._over = self._playout(trio.current_time(), written)
-            self._settle_marks()
+            self._drop_marks()
             self._wake_writer()
             self._stream.close()
 
@@ -237,14 +241,16 @@ class Speaker:
             self._stream.wake()
 
     def _wake_writer(self) -> None:
-        self._room.set()
-        self._room = trio.Event()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _playout(self, now: float, written: int) -> Playout:
         delay, error = self.latency()
         begun, scale = self._begun, 1000 / self._pcm.rate
         sent = self._sent.position
-        heard = max(begun, min(self._sent.played(now - delay), sent))
+        self._hear(self._sent.played(now - delay))
+        heard = max(begun, self._heard)
         return Playout(
             written_ms=round((written - begun) * scale),
             sent_ms=round((sent - begun) * scale),
@@ -252,7 +258,15 @@ class Speaker:
             error_ms=round(error * 1000),
         )
 
-    def _settle_marks(self, now: float | None = None) -> None:
-        """Tell marks that they were sent now; or, without a time, that they never will be."""
-        while self._marks and (now is None or self._marks[0].position <= self._pcm.taken):
-            self._marks.popleft()._settle(now)
+    def _hear(self, position: int) -> None:
+        self._heard = max(self._heard, position)
+
+    def _reach_marks(self) -> None:
+        """Tell the marks in what was sent that they are on their way."""
+        while self._marks and self._marks[0].position <= self._pcm.taken:
+            mark = self._marks.popleft()
+            mark._settle(self._sent.when(mark.position))
+
+    def _drop_marks(self) -> None:
+        while self._marks:
+            self._marks.popleft()._settle(None)

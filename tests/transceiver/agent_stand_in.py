@@ -7,6 +7,7 @@ from typing import cast
 import trio
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
 
 from trioice.transceiver.agent_connection import Url
 
@@ -72,6 +73,9 @@ class Memory:
         self._position = 0  # of the audio that comes next
         self._event = 0
 
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in self.messages if event["type"] == kind]
+
     def take(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
             have = len(self.audio) // 2 - self._position
@@ -120,10 +124,10 @@ class Conversation:
             assert self.code is None, f"closed with {self.code}"
             await self.news.wait()
 
-    async def event(self, kind: str) -> Event:
-        """The first of this type, once it came."""
-        await self.until(lambda: any(event["type"] == kind for event in self.memory.messages))
-        return next(event for event in self.memory.messages if event["type"] == kind)
+    async def event(self, kind: str, after: int = 0) -> Event:
+        """The first of this type behind so many, once it came."""
+        await self.until(lambda: len(self.memory.of(kind)) > after)
+        return self.memory.of(kind)[after]
 
     async def say(self, kind: str, **fields: object) -> None:
         await self.socket.send_message(json.dumps({"type": kind, **fields}))
@@ -157,6 +161,13 @@ class Server:
         return await self._conversations.receive()
 
     async def _serve(self, stream: trio.abc.Stream, wire: Wire) -> None:
+        try:
+            await self._accept(stream, wire)
+        except* LocalProtocolError:
+            pass  # trio-websocket answers a ping while it closes
+        await trio.aclose_forcefully(stream)
+
+    async def _accept(self, stream: trio.abc.Stream, wire: Wire) -> None:
         async with trio.open_nursery() as nursery:
             request = await wrap_server_stream(nursery, cast("trio.SocketStream", stream))
             self.headers = {name.lower(): value for name, value in request.headers}
@@ -167,5 +178,3 @@ class Server:
                 conversation = Conversation(await request.accept(), wire, self.memory)
                 self._into.send_nowait(conversation)
                 await conversation.run()
-            nursery.cancel_scope.cancel()
-        await trio.aclose_forcefully(stream)

@@ -1,8 +1,9 @@
-"""Agents over WebSockets, on streams in memory and in virtual time: a real transceiver, a caller that talks, and an agent that misbehaves."""
+"""Agents over WebSockets, on streams in memory and in virtual time: a real transceiver, a caller that talks, an agent that misbehaves."""
 
 import json
 import logging
 from array import array
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -10,8 +11,8 @@ from trio.testing import MockClock
 
 from tests.audio.stand_in import StandIn
 from tests.harness.talker import Talker
-from tests.harness.world import Dialled, World
-from tests.transceiver.agent_stand_in import Conversation, Server
+from tests.harness.world import Dialled, RunningTransceiver, World
+from tests.transceiver.agent_stand_in import Conversation, Memory, Server
 from trioice.transceiver.agent_line import BLUNDERS
 from trioice.transceiver.agent_voice import AHEAD
 from trioice.transceiver.call import Call
@@ -29,16 +30,18 @@ class Stage:
         self.server = Server(nursery)
         self.agent = RemoteAgent(URL, rate=RATE, token="secret", connect=self.server.connect)
         self.world = World(nursery)
+        self.running: RunningTransceiver | None = None
         self.returned = 0
 
-    async def dial(self, agent: object = None) -> Dialled:
+    async def dial(self) -> Dialled:
         async def with_stand_in(call: Call) -> None:
             call.codec = StandIn()
             await self.agent(call)
             self.returned += 1
 
-        running = await self.world.transceiver(direct=True, agent=with_stand_in)
-        return await self.world.dial(running, make=Talker)
+        if self.running is None:
+            self.running = await self.world.transceiver(direct=True, agent=with_stand_in)
+        return await self.world.dial(self.running, make=Talker)
 
     async def begin(self) -> tuple[Dialled, Conversation]:
         dialled = await self.dial()
@@ -46,8 +49,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage(autojump_clock: MockClock, nursery: trio.Nursery) -> Stage:
-    return Stage(nursery)
+async def stage(autojump_clock: MockClock, nursery: trio.Nursery) -> AsyncIterator[Stage]:
+    with trio.fail_after(400):
+        yield Stage(nursery)
 
 
 def numbers(pcm: bytes | bytearray) -> list[int]:
@@ -61,6 +65,12 @@ def numbers(pcm: bytes | bytearray) -> list[int]:
 
 def speech(first: int, count: int) -> bytes:
     return b"".join(number.to_bytes(2, "little", signed=True) * STEP for number in range(first, first + count))
+
+
+def is_whole(dialled: Dialled, pcm: bytes | bytearray) -> bool:
+    """Whether it is all that the caller said, but for what was on its way when the call ended."""
+    said = numbers(pcm)
+    return said == list(range(1, len(said) + 1)) and len(said) >= dialled.caller.spoken - 5
 
 
 def heard(dialled: Dialled) -> list[int]:
@@ -84,7 +94,7 @@ async def test_an_agent_is_told_who_calls_and_hears_every_word(stage: Stage) -> 
     await agent.event("ended")
     await trio.sleep(1)
     assert agent.code == 1000
-    assert numbers(agent.memory.audio) == list(range(1, dialled.caller.spoken + 1))
+    assert is_whole(dialled, agent.memory.audio)
     assert stage.returned == 1
 
 
@@ -99,20 +109,20 @@ async def test_what_an_agent_says_far_ahead_is_said_in_time_and_told_as_heard(st
     await trio.sleep(1)
     told = [event for event in agent.memory.events if event["type"] == "heard"]
     assert 8 <= len(told) <= 10
-    positions = [event["heard"] for event in told]
-    assert positions == sorted(positions, key=int)  # type: ignore[call-overload]
+    positions = [int(str(event["heard"])) for event in told]
+    assert positions == sorted(positions)
     assert positions[-1] == 200 * STEP
 
 
 async def test_clear_acts_within_a_frame_with_minutes_written_ahead(stage: Stage) -> None:
     dialled, agent = await stage.begin()
-    for first in range(0, 5):
+    for first in range(5):
         await agent.socket.send_message(speech(1 + 1000 * first, 1000))
     await trio.sleep(2.003)
     now = trio.current_time()
     await agent.say("clear", fade_ms=0)
     cleared = await agent.event("cleared")
-    assert trio.current_time() == now
+    assert trio.current_time() - now < 0.01
     await trio.sleep(1)
     last = max(when for when, _, payload in dialled.caller.heard if int(payload))
     assert last - now <= 0.02 + 0.05  # the network's delay
@@ -145,7 +155,8 @@ async def test_an_agent_may_hang_up_or_close(stage: Stage) -> None:
     await agent.event("ended")
     assert dialled.call.ended.is_set()
     dialled, agent = await stage.begin()
-    await agent.socket.aclose()
+    with trio.move_on_after(1):  # trio-websocket waits for ever where a ping crosses its close
+        await agent.socket.aclose()
     await dialled.call.ended.wait()
     assert stage.agent.failures == {}
     assert stage.agent.reconnects == 0
@@ -179,7 +190,7 @@ async def test_a_break_loses_and_doubles_nothing_of_either_side(stage: Stage) ->
 
     await speak(100)
     await trio.sleep(1.5)
-    for _ in range(3):
+    for breaks in range(3):
         agent.wire.swallow()  # what is sent now never comes, and nobody knows
         await speak(20)
         await trio.sleep(0.7)
@@ -188,15 +199,14 @@ async def test_a_break_loses_and_doubles_nothing_of_either_side(stage: Stage) ->
         await trio.sleep(4)
         stage.server.is_there = True
         agent = await stage.server.conversation()
-        resumed = await agent.event("resumed")
-        resumed = [event for event in agent.memory.messages if event["type"] == "resumed"][-1]
+        resumed = await agent.event("resumed", breaks)
         taken = int(str(resumed["received"])) // STEP
         assert taken == sent - 20
         await agent.socket.send_message(speech(1 + taken, sent - taken))
         await trio.sleep(6)
     await agent.say("hang_up")
     await agent.event("ended")
-    assert numbers(agent.memory.audio) == list(range(1, dialled.caller.spoken + 1))
+    assert is_whole(dialled, agent.memory.audio)
     assert heard(dialled) == list(range(1, sent + 1))
     assert stage.agent.reconnects == 3
     assert agent.memory.doubled < 3 * 2.5 * RATE
@@ -213,7 +223,7 @@ async def test_an_agent_that_falls_silent_is_found_out_and_nothing_is_lost(stage
     await trio.sleep(10)
     dialled.call.hang_up()
     await again.event("ended")
-    assert numbers(again.memory.audio) == list(range(1, dialled.caller.spoken + 1))
+    assert is_whole(dialled, again.memory.audio)
 
 
 async def test_an_agent_that_does_not_come_back_costs_its_call(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
@@ -277,16 +287,16 @@ async def test_a_connection_that_breaks_again_and_again_is_one_outage(stage: Sta
     assert stage.agent.failures == {"broken": 1}
 
 
-async def test_a_slow_agent_loses_the_oldest_and_is_told_of_the_gap(stage: Stage) -> None:
-    dialled, agent = await stage.begin()
+async def test_an_agent_that_sleeps_misses_nothing(stage: Stage) -> None:
+    _, agent = await stage.begin()
     await trio.sleep(1)
-    agent.reads = trio.Event()  # trio-websocket answers pings all the same until its queue is full
     agent.wire.holds = trio.Event()
-    await trio.sleep(PONG - 1)
+    await trio.sleep(PONG - 2)
     agent.wire.holds.set()
-    agent.reads.set()
-    await trio.sleep(2)
-    assert numbers(agent.memory.audio) == list(range(1, len(agent.memory.audio) // 2 // STEP + 1))
+    await trio.sleep(3)
+    said = numbers(agent.memory.audio)
+    assert said == list(range(1, len(said) + 1))
+    assert len(said) > 50 * PONG
     assert stage.agent.reconnects == 0
 
 
@@ -322,17 +332,19 @@ async def test_a_bad_message_is_answered_with_an_error_and_changes_nothing(stage
 
 
 async def test_an_agent_that_talks_nonsense_harms_only_its_call(stage: Stage) -> None:
-    running = await stage.world.transceiver(2, direct=True, agent=stage.agent)
     dialled, agent = await stage.begin()
+    stage.server.memory = Memory()
     bad, nonsense = await stage.begin()
-    assert running.transceiver.running
-    with trio.move_on_after(5):
-        while bad.call.ended.is_set() is False:
-            await nonsense.socket.send_message("nonsense")
-    assert bad.call.ended.is_set()
+    for _ in range(BLUNDERS + 10):
+        await nonsense.socket.send_message("nonsense")
+    await bad.call.ended.wait()
+    await trio.sleep(5)
     assert stage.agent.failures == {"abusive": 1}
-    assert not dialled.call.ended.is_set()
-    assert len([event for event in nonsense.memory.messages if event["type"] == "error"]) >= BLUNDERS
+    assert len([event for event in nonsense.memory.messages if event["type"] == "error"]) == BLUNDERS + 1
+    assert nonsense.code == 1008
+    dialled.call.hang_up()
+    await agent.event("ended")
+    assert is_whole(dialled, agent.memory.audio)
 
 
 async def test_audio_too_far_ahead_is_dropped_and_told(stage: Stage) -> None:

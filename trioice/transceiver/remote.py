@@ -7,11 +7,12 @@ agent is there again, for a bounded time.
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Literal, TypeVar
 
 import trio
-from trio_websocket import WebSocketConnection
+from trio_websocket import ConnectionClosed, WebSocketConnection
+from wsproto.utilities import LocalProtocolError as Closing
 
 from trioice.metrics import Sample
 from trioice.sansio import NEVER
@@ -32,6 +33,8 @@ from trioice.transceiver.agent_line import Line
 from trioice.transceiver.call import Call
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 RECONNECT: Final = 10.0
 """Seconds for which a lost agent is looked for, unless told otherwise: a restart, and no longer than a caller stays in silence."""
@@ -153,6 +156,8 @@ class _Connections:
             except Broken as end:
                 now = trio.current_time()
                 line.is_connected = False
+                if call.ended.is_set():
+                    break
                 if now - self._opened >= STABLE:
                     outage, pause, is_told = now, FIRST_PAUSE, False
                 if end.for_good or now + pause - outage >= agent.reconnect:
@@ -210,7 +215,7 @@ class _Connections:
         line = self._line
         while True:
             message = await line.next_message()
-            await socket.send_message(message)
+            await self._unless_closed(socket.send_message, message)
             line.was_sent()
 
     async def _confirm(self, socket: WebSocketConnection, stream: Metered) -> None:
@@ -218,12 +223,21 @@ class _Connections:
         line = self._line
         while True:
             taken = line.outbox.taken
-            with trio.fail_after(PONG):
-                await socket.ping(b"%d" % taken)
+            with trio.move_on_after(PONG) as patience:
+                await self._unless_closed(socket.ping, b"%d" % taken)
+            if patience.cancelled_caught:
+                raise Broken(f"it has not answered a ping for {PONG:g} s")
             stream.left += 64  # which answered
             line.confirm(taken)
             with trio.move_on_after(HEARTBEAT):
                 await line.pressed()
+
+    async def _unless_closed(self, send: Callable[[T], Awaitable[None]], message: T) -> None:
+        """Send; if the connection is closed, leave its end to `_listen`, which has yet to read what came before."""
+        try:
+            await send(message)
+        except (ConnectionClosed, Closing):
+            await trio.sleep_forever()
 
     async def _listen(self, socket: WebSocketConnection, stream: Metered) -> None:
         """Read without a pause, as a `clear` may be behind any audio."""

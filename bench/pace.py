@@ -1,5 +1,6 @@
 """The pacer: how late its packets leave, and what they cost, with a send that does nothing: of payloads, and of speech to encode."""
 
+import gc
 import math
 import time
 from collections.abc import Sequence
@@ -34,7 +35,9 @@ class Paced:
 def measure(streams: int, seconds: float, *, speak: bool = False) -> Paced:
     """Write everything at once into so many streams, or as speech into so many speakers, and let them pace it out."""
     with on_core(SERVER_CORE):
-        return trio.run(_measure, streams, seconds, voice(RATE, seconds + WARM_UP) if speak else None)
+        return trio.run(
+            _measure, streams, seconds, voice(RATE, 0.5) * math.ceil(2 * (seconds + WARM_UP)) if speak else None
+        )
 
 
 async def _measure(streams: int, seconds: float, speech: bytes | None) -> Paced:
@@ -65,6 +68,8 @@ async def _measure(streams: int, seconds: float, speech: bytes | None) -> Paced:
                     Opus(), RATE, path=lambda: (None, 0.0), pace=lambda source, pace=pace: pace(source=source)
                 )
                 speaker.write_nowait(speech)
+        gc.collect()
+        gc.freeze()  # as the programs do
         await trio.sleep(WARM_UP)
         for times in sent:
             times.clear()

@@ -50,7 +50,7 @@ async def agent(call: Call) -> None:
         async def notice() -> None:
             async for change in speech:
                 if isinstance(change, SpeechStopped):
-                    ends.append(quick_at)  # noqa: PERF401 (it is when it is noticed that counts)
+                    ends.append(quick_at)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take_turns)

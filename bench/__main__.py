@@ -6,7 +6,7 @@
 import argparse
 import sys
 
-from bench import chromium, codec, handshake, lines, load, machine, pace, runs
+from bench import chromium, codec, handshake, heard, lines, load, machine, pace, runs
 from bench.echo import comparison as echo
 from bench.echo import flood, setup, speech
 from bench.echo.contestants import SERVERS
@@ -26,6 +26,7 @@ FIGURES = (
     "pace",
     "codec",
     "chromium",
+    "heard",
     "lines",
 )
 
@@ -142,11 +143,16 @@ def main() -> None:
         count = (arguments.calls or [100])[0]
         print(flood.report(flood.measure(arguments.floods, count, arguments.seconds or 5.0, profile)), flush=True)
     if "pace" in figures:
-        print(pace.report([pace.measure(streams, arguments.seconds or 5.0) for streams in (50, 200, 1000)]), flush=True)
+        seconds = arguments.seconds or 5.0
+        paced = [pace.measure(streams, seconds) for streams in (50, 200, 1000)]
+        paced += [pace.measure(streams, seconds, speak=True) for streams in (50, 200)]
+        print(pace.report(paced), flush=True)
     if "codec" in figures:
         print(codec.report(codec.measure(arguments.rounds)), flush=True)
     if "chromium" in figures:
         print(chromium.report(chromium.measure(arguments.runs)), flush=True)
+    if "heard" in figures:
+        print(heard.report(heard.measure(arguments.rounds)), flush=True)
     if "lines" in figures:
         print(lines.report())
 

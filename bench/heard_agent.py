@@ -20,14 +20,14 @@ RATE: Final = 24000
 STEP_MS: Final = 290
 """From pulse to pulse: no multiple of a packet's time, so that they fall anywhere in packets."""
 
-PULSES: Final = 12
-"""Of an utterance: 3.5 s."""
+PULSES: Final = 8
+"""Of an utterance: 2.3 s."""
 
-REST: Final = 1.0
+REST: Final = 0.8
 """Seconds between utterances."""
 
-TURNS: Final = 6
-"""Utterances of a call. Every second one is cut."""
+CUT: Final = 1.2
+"""Seconds after which every second utterance is cut."""
 
 
 def pulse() -> bytes:
@@ -41,21 +41,24 @@ def pulse() -> bytes:
 
 
 async def agent(call: Call) -> None:
-    """Speak and be cut in turn."""
+    """Speak, and be cut every second time, until the call ends."""
     speaker = call.speaker(RATE)
     if not await call.ready():
         return
     await trio.sleep(2 * REST)
-    for turn in range(TURNS):
+    turn = 0
+    while not call.ended.is_set():
         async with trio.open_nursery() as nursery:
             await _speak(nursery, speaker, partial(_tell, turn=turn))
             if turn % 2:
-                await trio.sleep(1.5 + 0.037 * turn)
+                await trio.sleep(CUT + 0.037 * turn)
                 at, over = time.time(), speaker.clear()
                 _tell("cleared", turn=turn, at=at, heard=over.heard_ms, sent=over.sent_ms, error=over.error_ms)
             await speaker.finished()
+        quality = call.quality()
+        _tell("over", turn=turn, rtt=quality.rtt or 0.0, jitter=quality.remote_jitter)
         await trio.sleep(REST)
-    _tell("done", turn=TURNS, rtt=call.quality().rtt, jitter=call.quality().remote_jitter)
+        turn += 1
 
 
 async def _speak(nursery: trio.Nursery, speaker: Speaker, tell: Callable[..., None]) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import ParamSpec, TypeVar
@@ -20,11 +21,12 @@ import trio
 
 from trioice import dtls
 from trioice.audio.library import CodecMissing, opus
-from trioice.options import KEYS_VARIABLE, TOKEN_VARIABLE, parser
+from trioice.options import AGENT_TOKEN_VARIABLE, KEYS_VARIABLE, TOKEN_VARIABLE, parser
 from trioice.programs import RelaySettings, TransceiverSettings, run_relay, run_serve, run_transceiver
 from trioice.relay.directory import Directory
 from trioice.relay.token import SHARDS, Route, TokenKey, TokenKeys
 from trioice.supervised import supervise_relay, supervise_transceiver
+from trioice.transceiver.remote import RemoteAgent
 from trioice.workers import NotStarted, Worker
 
 P = ParamSpec("P")
@@ -103,7 +105,10 @@ def _serve(options: argparse.Namespace) -> None:
         trace=options.trace,
         plain=options.plain_sockets,
     )
-    trio.run(run_serve, _with_agent(settings, options.agent or _demo()))
+    options.agent = options.agent or _demo()
+    token = _agent_token(options)
+    _forget_secrets()
+    trio.run(run_serve, _with_agent(settings, options, token))
 
 
 def _relay(options: argparse.Namespace) -> None:
@@ -194,13 +199,14 @@ def _transceiver(options: argparse.Namespace) -> None:
         trio.run(supervise_transceiver, settings, options.workers, options.again, environment)
     else:
         settings = settings if options.worker is None else settings.of(options.worker)
+        token = _agent_token(options)
         _forget_secrets()
-        trio.run(run_transceiver, _with_agent(settings, options.agent))
+        trio.run(run_transceiver, _with_agent(settings, options, token))
 
 
 def _forget_secrets() -> None:
     """Take them out of the environment, which whatever an agent starts would inherit."""
-    for variable in (KEYS_VARIABLE, TOKEN_VARIABLE):
+    for variable in (KEYS_VARIABLE, TOKEN_VARIABLE, AGENT_TOKEN_VARIABLE):
         os.environ.pop(variable, None)
 
 
@@ -255,18 +261,36 @@ def _demo() -> str:
     return "trioice.transceiver.echo:repeat"
 
 
-def _with_agent(settings: TransceiverSettings, where: str | None) -> TransceiverSettings:
-    """Import the agent: a coroutine function is a task for each call, any other takes packets."""
+def _agent_token(options: argparse.Namespace) -> str | None:
+    return _secret(options.agent_token_file, AGENT_TOKEN_VARIABLE)
+
+
+def _with_agent(settings: TransceiverSettings, options: argparse.Namespace, token: str | None) -> TransceiverSettings:
+    """Find the agent: at an address, or a function to import. A coroutine function is a task for each call, any other takes packets."""
+    where: str | None = options.agent
+    given = {name: getattr(options, f"agent_{name}") for name in ("rate", "patience", "reconnect")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if where is not None and where.startswith(("ws://", "wss://")):
+        agent = _checked(partial(RemoteAgent, **given, token=token), where)
+        try:
+            opus()
+        except CodecMissing as error:
+            raise Usage(str(error)) from None
+        return attrs.evolve(settings, agent=agent)
+    if given or options.agent_token_file:
+        raise Usage(
+            "--agent-rate, --agent-patience, --agent-reconnect and --agent-token-file are for a WebSocket agent"
+        )
     if where is None:
         return settings
     place, _, name = where.rpartition(":")
     try:
-        agent = getattr(_module(place), name)
+        function = getattr(_module(place), name)
     except (ImportError, AttributeError, OSError, SyntaxError, ValueError) as error:
         raise Usage(f"no agent {where}: {error}") from None
-    if inspect.iscoroutinefunction(agent):
-        return attrs.evolve(settings, agent=agent)
-    return attrs.evolve(settings, packet_agent=agent)
+    if inspect.iscoroutinefunction(function):
+        return attrs.evolve(settings, agent=function)
+    return attrs.evolve(settings, packet_agent=function)
 
 
 def _module(place: str) -> ModuleType:

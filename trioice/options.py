@@ -4,15 +4,19 @@ import argparse
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from trioice import __version__, srtp
+from trioice.audio import RATES
+from trioice.audio.jitter_buffer import MOST_PATIENCE
 from trioice.programs import HostPort
 from trioice.relay.token import CLUSTERS, ROTATIONS, SHARDS
+from trioice.transceiver.remote import RECONNECT
 from trioice.transceiver.server import CALLS, CALLS_PER_OWNER, PROFILES
 
 KEYS_VARIABLE: Final = "TRIOICE_KEYS"
 TOKEN_VARIABLE: Final = "TRIOICE_TOKEN"
+AGENT_TOKEN_VARIABLE: Final = "TRIOICE_AGENT_TOKEN"
 
 WORKERS: Final = 256
 """Workers at most: more than any machine has cores for."""
@@ -183,8 +187,26 @@ def _calls(sub: argparse.ArgumentParser) -> None:
     )
     _plain_sockets(sub)
     sub.add_argument(
-        "--agent", metavar="WHERE:NAME", help="the agent: a function in a module or in a .py file (default: an echo)"
+        "--agent",
+        metavar="AGENT",
+        help="the agent: module:function, file.py:function, or the address of a WebSocket server, ws://… or wss://… (default: an echo)",
     )
+    sub.add_argument(
+        "--agent-rate", type=int, choices=RATES, help="samples a second that a WebSocket agent hears and speaks (24000)"
+    )
+    sub.add_argument(
+        "--agent-patience",
+        type=_patience,
+        metavar="SECONDS",
+        help="how long it waits for missing audio, 0 to 3; auto is as long as it is worth it (0.25)",
+    )
+    sub.add_argument(
+        "--agent-reconnect",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"how long a lost agent is looked for before the call is hung up ({RECONNECT:g})",
+    )
+    _file(sub, "--agent-token-file", f"it is brought this bearer token (or {AGENT_TOKEN_VARIABLE})")
 
 
 def _workers(sub: argparse.ArgumentParser, text: str) -> None:
@@ -233,6 +255,20 @@ def _number(limit: int, least: int = 0) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _seconds(text: str, most: float = 60.0) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most:g}")
+    return seconds
+
+
+def _patience(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else _seconds(text, MOST_PATIENCE)
 
 
 def _network(text: str) -> str:

@@ -29,6 +29,7 @@ from trioice.signaling.siblings import Siblings
 from trioice.signaling.websocket import serve_websocket
 from trioice.tracing import TracingPort, key_log
 from trioice.transceiver.call import PacketAgent
+from trioice.transceiver.remote import RemoteAgent
 from trioice.transceiver.server import CALLS, CALLS_PER_OWNER, PROFILES, Agent, Transceiver, TransceiverConfig
 from trioice.workers import Worker
 
@@ -232,6 +233,7 @@ async def _transceiver(
         # Without relays nothing is stripped or added: whoever sends a header is a stranger like any other.
         port: Port = RelayedPort(udp, Networks(settings.relays)) if settings.relays else udp
         metrics = partial(_port_metrics, udp, port)
+        agents = settings.agent.samples if isinstance(settings.agent, RemoteAgent) else tuple
         if directory is not None:
             directory.replace(Directory.of([f"{settings.route.cluster}/{settings.route.shard}={address}"]))
         config = TransceiverConfig(
@@ -258,7 +260,7 @@ async def _transceiver(
         async with trio.open_nursery() as nursery:
             await nursery.start(transceiver.run)
             _say(worker, f"transceiver on {address}, clients are told {listed(told)}")
-            await _start_signaling(nursery, transceiver, settings, lambda: [*metrics(), *more_metrics()])
+            await _start_signaling(nursery, transceiver, settings, lambda: [*metrics(), *agents(), *more_metrics()])
             _freeze()
             task_status.started()
 

@@ -39,6 +39,9 @@ class _Coder:
     def encode(self, pcm: bytes) -> bytes:
         return b"%08d" % int.from_bytes(pcm[:2], "little", signed=True)
 
+    def pause(self) -> bytes | None:
+        return None
+
     def _pcm(self, number: int, duration: int) -> bytes:
         return number.to_bytes(2, "little", signed=True) * (duration * self.rate // 48000)
 

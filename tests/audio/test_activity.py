@@ -148,6 +148,7 @@ def test_another_source_or_clock_goes_on_where_the_one_before_was() -> None:
     bench.number = 1
     for number in range(30):  # the clock was set back by minutes
         bench.activity.receive([packet(number, VOICE, 8, at=number + 4_000_000)], 1.0 + number * 0.02)
+    bench.activity.expire(1.6)
     assert bench.activity.speaking
     bench.reads()
     assert bench.kinds == ["started"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.audio.voices import best_likeness, split, voice
 from trioice.audio import RATES, Opus
 from trioice.audio.library import opus as library
-from trioice.audio.opus import LONGEST, OpusDecoder, duration, has_fec
+from trioice.audio.opus import LONGEST, Application, OpusDecoder, duration, has_fec
 from trioice.errors import LocalProtocolError
 
 SPEECH = voice(24000, 1.0)
@@ -76,6 +76,18 @@ def test_other_rates_are_refused() -> None:
     for make in (Opus().decoder, Opus().encoder):
         with pytest.raises(LocalProtocolError, match="44100"):
             make(44100)
+
+
+@pytest.mark.parametrize("application", ["lowdelay", "audio", "voip"])
+def test_a_pause_is_an_empty_frame_that_decodes_to_silence(application: Application) -> None:
+    encoder, decoder = Opus(application=application).encoder(24000), Opus().decoder(24000)
+    for each in split(SPEECH, 24000) + [bytes(960)] * 2:
+        decoder.decode(encoder.encode(each))
+    pause = encoder.pause()
+    assert pause is not None
+    assert len(pause) == 1
+    assert duration(pause) == 960
+    assert max(map(abs, array("h", decoder.decode(pause)))) < 50
 
 
 def test_two_decoders_of_the_same_payloads_give_the_same_samples() -> None:

@@ -33,6 +33,19 @@ class Plain:
     def encode(self, pcm: bytes) -> bytes:
         return pcm
 
+    def pause(self) -> bytes | None:
+        return None
+
+
+class Pausing(Plain):
+    """One that has a payload for the beginning of a long silence."""
+
+    def encoder(self, rate: int) -> Encoder:
+        return self
+
+    def pause(self) -> bytes | None:
+        return b"\xff\xff"
+
 
 def pcm(*values: int, count: int = STEP) -> bytes:
     return b"".join(value.to_bytes(2, "little", signed=True) * count for value in values)
@@ -44,6 +57,8 @@ def steps(queue: PcmQueue, at_most: int = 1000) -> list[list[int] | None]:
     while queue and len(out) < at_most:
         payload = queue.take()
         out.append(None if payload is None else list(array("h", payload)))
+    while out and out[-1] is None:
+        out.pop()
     return out
 
 
@@ -80,6 +95,17 @@ def test_silence_that_is_written_passes_without_packets() -> None:
     queue.write(pcm(1, 0, 0, 0, 0, 2))
     assert steps(queue) == [[1] * STEP, SILENCE, SILENCE, None, None, [2] * STEP] + [SILENCE] * TAIL
     assert queue.taken == 6 * STEP
+
+
+def test_a_codec_that_can_says_that_silence_begins() -> None:
+    queue = PcmQueue(Pausing(), RATE)
+    queue.write(pcm(1, 0, 0, 0, 0, 0, 2))
+    pause = [-1]
+    assert steps(queue) == [
+        *([1] * STEP, *[SILENCE] * TAIL, pause, None, None),
+        *([2] * STEP, *[SILENCE] * TAIL, pause),
+    ]
+    assert not queue
 
 
 def test_clearing_fades_out_in_the_next_step_and_drops_the_rest() -> None:

@@ -43,8 +43,8 @@ def visit(chromium: Callable[[int], Browser]) -> Iterator[Callable[..., Visit]]:
     """Open the page. At the end no visit may have seen an uncaught error, a warning or an offence against the page's own policy."""
     visits: list[Visit] = []
 
-    def visit(address: str, *, tone: int = TONE, raw: bool = True, fragment: str = "") -> Visit:
-        visits.append(Visit(chromium(tone), address, raw=raw, fragment=fragment))
+    def visit(address: str, *, tone: int = TONE, raw: bool = True, fragment: str = "", probed: bool = False) -> Visit:
+        visits.append(Visit(chromium(tone), address, raw=raw, fragment=fragment, probed=probed))
         return visits[-1]
 
     yield visit

@@ -1,5 +1,7 @@
 """Microphones and speech at a call: opened at any time, several at once, closed, forgotten, and what they cost."""
 
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from tests.audio.stand_in import StandIn
 from tests.harness.clockwork import calls
 from tests.harness.talker import LEVEL, OPUS, Talker, numbered
 from tests.harness.world import Dialled, World
-from trioice.audio import Activity, Frame, Listener, SpeechStarted, SpeechStopped
+from trioice.audio import Activity, Decoder, Frame, Listener, SpeechStarted, SpeechStopped
 from trioice.errors import LocalProtocolError
 from trioice.rtp import build, is_rtcp
 from trioice.transceiver.call import Call
@@ -235,6 +237,27 @@ async def test_after_the_end_there_is_nothing_to_hear(autojump_clock: MockClock,
         await ended.wait()
 
 
+async def test_what_listened_goes_with_its_call(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def agent(call: Call) -> None:
+        microphone = call.microphone()
+        gone.append(weakref.ref(microphone._listener._decoder))
+        await anext(microphone)
+        await call.ended.wait()
+
+    gone: list[weakref.ref[Decoder]] = []
+    dialled = await dial(nursery, agent)
+    await trio.sleep(1)
+    gc.collect()
+    gc.disable()
+    try:
+        dialled.call.hang_up()
+        await trio.sleep(1)
+        dialled.call._ears = None
+        assert [decoder() for decoder in gone] == [None]
+    finally:
+        gc.enable()
+
+
 async def test_speech_is_told_without_a_microphone(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     async def agent(call: Call) -> None:
         async for change in call.speech():
@@ -386,6 +409,13 @@ async def test_a_burst_wakes_a_listener_once_and_a_packet_that_waits_wakes_none(
     await trio.sleep(1)
     assert heard[7:] == [(-30000, pytest.approx(0.35)), (8, pytest.approx(0.35))]  # type: ignore[comparison-overlap]
     microphone.close()
+
+
+async def test_what_waits_when_the_call_ends_is_heard(autojump_clock: MockClock) -> None:
+    microphone = Microphone(Listener(StandIn(), OPUS, rate=8000, patience=3.0), 3.0, lambda ear: None)
+    microphone.deliver(packets(1, 3), 0.0)
+    microphone.end(0.1)
+    assert [number(frame) async for frame in microphone] == [1, -30000, 3]
 
 
 def packets(*numbers: int) -> list[bytes]:

@@ -33,6 +33,9 @@ class Encoder(Protocol):
     def encode(self, pcm: bytes) -> bytes:
         """Encode PCM of one packet's duration. LocalProtocolError for a length that no packet has."""
 
+    def pause(self) -> bytes | None:
+        """Make the payload that tells, after one of silence, that nothing follows for a while (DTX); None where the codec has none."""
+
 
 class Codec(Protocol):
     """A codec as it was negotiated."""

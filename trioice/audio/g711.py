@@ -122,6 +122,9 @@ class G711Encoder:
             pcm = self._filter.filter(pcm)
         return bytes(map(self._octet, memoryview(pcm).cast("H")))
 
+    def pause(self) -> None:
+        """Comfort noise (RFC 3389) would be a payload type of its own, which is not negotiated."""
+
 
 def _ratio(rate: int) -> int:
     if rate not in RATES:

@@ -199,6 +199,10 @@ class OpusEncoder:
             raise LocalProtocolError(f"libopus does not encode: error {length}")
         return bytes(self._view[:length])
 
+    def pause(self) -> bytes:
+        """Make a payload of one empty frame, as an encoder does in DTX (RFC 6716, 3.2.1; RFC 7587, 3.1.3), coded as the one before."""
+        return bytes((self._view[0] & 0xFC,))
+
 
 def _check(rate: int) -> None:
     if rate not in RATES:

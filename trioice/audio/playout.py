@@ -8,17 +8,26 @@ import attrs
 KEPT: Final = 5.0
 """Seconds of the past in which it is known how much had been sent: longer than any path and buffer take."""
 
-OUTPUT: Final = 0.015
-"""Seconds that a browser's output takes: a few of its blocks of 10 ms, and those of the sound card."""
+OUTPUT: Final = 0.025
+"""Seconds that a browser's output takes: 20 of its own, as measured in Chromium, and a sound card's. Loudspeakers on Bluetooth take 0.2."""
 
-LEAST_BUFFER: Final = 0.04
+BUFFER: Final = 0.04
 """Seconds that a browser's jitter buffer holds on a path without jitter: two packets."""
 
-JITTERS: Final = 3.0
-"""How many times the mean deviation a browser buffers, which aims at 95 % of the delays that it saw."""
+JITTERS: Final = 2.0
+"""How many times the reported jitter, which is a mean deviation, comes to that: as measured."""
 
-UNCERTAIN: Final = 0.03
-"""Seconds that the estimate may err by on a clean path; with jitter, what the buffer may hold more or less comes to it."""
+FIRST_BUFFER: Final = 0.055
+"""Seconds that it holds at first, on average: it starts at 80 ms …"""
+
+FIRST: Final = 2.0
+"""… and comes down after so many seconds of audio."""
+
+UNCERTAIN: Final = 0.035
+"""Seconds that the estimate may err by on a clean path."""
+
+UNCERTAIN_JITTERS: Final = 2.0
+"""How many times the reported jitter it may err by beside that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,15 +44,18 @@ class Playout:
     error_ms: int
 
 
-def latency(rtt: float | None, jitter: float) -> tuple[float, float]:
+def latency(rtt: float | None, jitter: float, sent: float = FIRST) -> tuple[float, float]:
     """Tell how long it takes from when a packet leaves to when its first sample is heard, and by how much that may err, in seconds.
 
-    `rtt` is the round trip, and `jitter` what the listener reports (RFC 3550, 6.4.1). The way there is taken to be as long as the way back;
-    browsers do not tell what they buffer, so that is taken to be what they need for such a jitter.
+    `rtt` is the round trip, `jitter` what the listener reports (RFC 3550, 6.4.1), and `sent` how many seconds of audio were sent until now.
+    The way there is taken to be as long as the way back; browsers do not tell what they buffer, so that is taken to be what they were
+    measured to hold at such a jitter.
     """
-    buffer = max(LEAST_BUFFER, JITTERS * jitter)
+    buffer = BUFFER + JITTERS * jitter
+    if sent < FIRST:
+        buffer = max(buffer, FIRST_BUFFER)
     one_way = (rtt or 0.0) / 2
-    return one_way + buffer + OUTPUT, UNCERTAIN + buffer - LEAST_BUFFER + one_way / 4
+    return one_way + buffer + OUTPUT, UNCERTAIN + UNCERTAIN_JITTERS * jitter + one_way / 4
 
 
 class Sent:

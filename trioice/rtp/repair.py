@@ -8,7 +8,8 @@ trip and a margin, since a libwebrtc that was asked ignores to be asked again wi
 an answer can be of use, which is for `window` seconds after the gap was seen; then the packet counts as unrepaired.
 
 What comes sooner than a retransmission could was merely overtaken. Such a path is given more time before the first question, as much as
-it was seen to need, up to `OVERTAKEN`; and less again with each packet that really was lost.
+it was seen to need, up to `OVERTAKEN` and half a round trip, as questions cost little where answers are near; and less again with each
+packet that really was lost.
 
 A copy is known by its timestamp. That of a missing packet is guessed from its neighbours', as packets of a stream last equally long; where
 they do not, as at a pause, none is known, and a packet is asked for that may be there. The other way round, it would be lost.
@@ -25,10 +26,8 @@ MISSING: Final = 250
 """Packets that may be missing at a time, the newest: five seconds of 20 ms, more than browsers keep of their past."""
 
 FASTEST: Final = 200
-"""Packets a second that may become missing for long, twice as many as any browser sends. A peer whose sequences jump at each packet would
-else be asked for hundreds of packets for each that it sends.
-
-A second's worth more is asked for at once, as a blackout leaves it: `MISSING`."""
+"""Packets a second that are asked for in the long run, twice as many as any browser sends; after a blackout `MISSING` at once. A peer whose
+sequences jump at each packet would else be asked for hundreds of packets for each that it sends."""
 
 RTT: Final = 0.1
 """Seconds: the round trip as long as none was measured."""
@@ -41,6 +40,9 @@ SOONEST: Final = 0.02
 
 OVERTAKEN: Final = 0.04
 """Seconds that a path which reorders is given before the first question, at most: what is lost waits for as long."""
+
+THINKING: Final = 0.005
+"""Seconds that the other end may have been slow when the round trip was measured: an answer may come so much sooner."""
 
 TOGETHER: Final = 0.005
 """Seconds: questions that are due so soon are asked with those that are due now."""
@@ -121,13 +123,14 @@ class Repair:
         if missing is None:
             return
         seen, asked, _, _ = missing
-        if asked != NEVER and now - asked >= 0.9 * self.rtt:
+        if asked != NEVER and now - asked >= 0.9 * self.rtt - THINKING:
             self.by_nack += 1
             self._wait *= 0.75
         else:
             self.late += 1
-            if now - seen <= OVERTAKEN:  # else it would be asked for in any case
-                self._wait = min(max(self._wait, 1.25 * (now - seen)), OVERTAKEN)
+            limit = min(OVERTAKEN, self.rtt / 2)
+            if now - seen <= limit:  # else it would be asked for in any case
+                self._wait = min(max(self._wait, 1.25 * (now - seen)), limit)
 
     def due(self, now: float) -> list[int]:
         """Give up what is of no use any more, and list the indices that are to be asked for now. They count as asked."""

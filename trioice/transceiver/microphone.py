@@ -79,6 +79,7 @@ class Ear(Generic[T]):
     def end(self, now: float) -> None:
         """Note that nothing more comes (for the call)."""
         self._is_over = True
+        self._forget = _forgotten  # so that we and the call's ears go without the garbage collector
         self._machine.close(now)
         if self._awake is not None:
             self._awake.set()
@@ -125,6 +126,10 @@ class Ear(Generic[T]):
             finally:
                 self._awake = self._scope = None
             machine.expire(trio.current_time())
+
+
+def _forgotten(ear: object) -> None:
+    """Nobody knows an ear that has ended."""
 
 
 class Microphone(Ear[Frame]):

@@ -49,6 +49,7 @@ class Mark:
             return False
         delay, _ = self._speaker.latency()
         await trio.sleep_until(self._sent_at + delay)
+        self._speaker._hear(self.position)
         return True
 
     def _settle(self, sent_at: float | None) -> None:
@@ -79,6 +80,9 @@ class Speaker:
         self._path = path
         self._bound = int(bound * rate)
         self._sent = Sent(rate)
+        self._heard = (
+            0  # the position that is estimated to be heard, which never goes back when the estimate of the path does
+        )
         self._begun = 0  # the position at which this utterance began
         self._over = Playout(written_ms=0, sent_ms=0, heard_ms=0, error_ms=0)  # the one before, as it ended
         self._marks: deque[Mark] = deque()
@@ -153,7 +157,7 @@ class Speaker:
     async def finished(self) -> Playout:
         """Wait until the caller has heard all that was written so far, or it was cleared; how far it had come."""
         mark = self.mark()
-        if not await mark.reached():
+        if not await mark.reached() or mark.position <= self._begun:  # cleared, or told already
             return self._over
         playout = self.playout()
         if not self._pcm.waiting:
@@ -177,7 +181,7 @@ class Speaker:
 
     def latency(self) -> tuple[float, float]:
         """Tell how long what is sent takes to the caller's ear, and by how much that may err, in seconds (`trioice.audio.playout`)."""
-        return latency(*self._path())
+        return latency(*self._path(), self._sent.position / self._pcm.rate)
 
     def stats(self) -> dict[str, float]:
         """Figures as plain numbers: seconds, and milliseconds of what is being said."""
@@ -245,13 +249,17 @@ class Speaker:
         delay, error = self.latency()
         begun, scale = self._begun, 1000 / self._pcm.rate
         sent = self._sent.position
-        heard = max(begun, min(self._sent.played(now - delay), sent))
+        self._hear(self._sent.played(now - delay))
+        heard = max(begun, self._heard)
         return Playout(
             written_ms=round((written - begun) * scale),
             sent_ms=round((sent - begun) * scale),
             heard_ms=round((heard - begun) * scale),
             error_ms=round(error * 1000),
         )
+
+    def _hear(self, position: int) -> None:
+        self._heard = max(self._heard, position)
 
     def _reach_marks(self) -> None:
         """Tell the marks in what was sent that they are on their way."""

@@ -20,7 +20,7 @@ from bench.lab.report import quantile
 from bench.lab.servers import Agent, Server, server
 from bench.lab.sweep import HOP, LENGTH, QUIET, WINDOW, loudness, position, utterances
 from bench.lab.wire import sightings
-from bench.machine import LOAD_CORE, SERVER_CORE, on_core, spread
+from bench.machine import LOAD_CORE, SERVER_CORE, cpu_seconds, on_core, spread
 from tests.interop.browser import find_chromium
 
 SETTLED: Final = 0.9
@@ -92,7 +92,7 @@ class Said:
 class Played:
     """A call: its cuts, or its utterances, those of `told` that the page played while it was recorded.
 
-    Also by how many ms after its place in time each packet left, and Chromium's own figures.
+    Also by how many ms after its place in time each packet left, how much of a core the transceiver took, and Chromium's own figures.
     """
 
     case: PlayingCase
@@ -100,6 +100,7 @@ class Played:
     cuts: list[Cut]
     said: list[Said]
     late: list[float]
+    cpu: float
     page: dict[str, float]
 
 
@@ -116,7 +117,9 @@ def play(case: PlayingCase, *, rtt: float, seconds: float, seed: int = 1) -> Pla
         who.open()
         who.begin()
         recorder.start(who.page)
+        spent = cpu_seconds(running.program.pid)
         who.pause(round(seconds * 1000))
+        spent = cpu_seconds(running.program.pid) - spent
         recording = recorder.stop(who.page)
         page = who.page.evaluate(PLAYED)
         name = who.page.evaluate("trioice.location.split('/').pop().slice(0, 10)")
@@ -131,6 +134,7 @@ def play(case: PlayingCase, *, rtt: float, seconds: float, seed: int = 1) -> Pla
         cuts=[each for one in told if (each := _cut(one, recording, media))] if cut else [],
         said=[] if cut else _said(told, recording),
         late=media.lateness(),
+        cpu=spent / seconds,
         page=page,
     )
 
@@ -210,7 +214,7 @@ def report(played: Played, rtt: float) -> str:
     lines = [
         f"{played.case.title}{others}: RTT {1000 * rtt:.0f} ms, {count} of {played.told} times; ms: median (least–most)",
         "",
-        "| | ms |",
+        "| | |",
         "| --- | ---: |",
     ]
     lines += [f"| {name} | {spread(values, 0)} |" for name, values in rows]
@@ -218,4 +222,5 @@ def report(played: Played, rtt: float) -> str:
         f"| packets left after their time, 50 and 99 % | {quantile(played.late, 0.5):.1f}, {quantile(played.late, 0.99):.1f} |"
     )
     lines.append(f"| in the page's jitter buffer, by its own count | {1000 * played.page['buffered']:.0f} |")
+    lines.append(f"| the transceiver took, of a core | {played.cpu:.0%} |")
     return "\n".join(lines)

@@ -91,9 +91,7 @@ class PcmQueue:
             self._tail -= 1
         elif self._tail:
             self._tail = 0
-            return (
-                self._encoder.pause()
-            )  # a browser takes what is missing without it for lost, counts it, and makes it up
+            return self._encoder.pause()  # without it a browser takes the silence for loss
         else:
             return None
         return self._encoder.encode(pcm)

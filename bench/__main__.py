@@ -143,7 +143,10 @@ def main() -> None:
         count = (arguments.calls or [100])[0]
         print(flood.report(flood.measure(arguments.floods, count, arguments.seconds or 5.0, profile)), flush=True)
     if "pace" in figures:
-        print(pace.report([pace.measure(streams, arguments.seconds or 5.0) for streams in (50, 200, 1000)]), flush=True)
+        seconds = arguments.seconds or 5.0
+        paced = [pace.measure(streams, seconds) for streams in (50, 200, 1000)]
+        paced += [pace.measure(streams, seconds, speak=True) for streams in (50, 200)]
+        print(pace.report(paced), flush=True)
     if "codec" in figures:
         print(codec.report(codec.measure(arguments.rounds)), flush=True)
     if "chromium" in figures:

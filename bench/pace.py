@@ -1,4 +1,4 @@
-"""The pacer: how late its packets leave, and what they cost, with a send that does nothing."""
+"""The pacer: how late its packets leave, and what they cost, with a send that does nothing: of payloads, and of speech to encode."""
 
 import math
 import time
@@ -9,16 +9,21 @@ import attrs
 import trio
 
 from bench.machine import SERVER_CORE, on_core, quantiles, table
+from tests.audio.voices import voice
+from trioice.audio import Opus
 from trioice.transceiver.pacer import SLOTS, Pacer
+from trioice.transceiver.speaker import Speaker
 
 PTIME = 0.02
+RATE = 24000
 WARM_UP = 0.2
 
 
 @attrs.frozen
 class Paced:
-    """What one measurement gave: CPU seconds, and the lateness of each packet in seconds."""
+    """What one measurement gave: CPU seconds, and the lateness of each packet in seconds, when its slot has been flushed."""
 
+    kind: str
     streams: int
     cpu: float
     seconds: float
@@ -26,26 +31,40 @@ class Paced:
     late: list[float]
 
 
-def measure(streams: int, seconds: float) -> Paced:
-    """Write everything at once into so many streams, and let them pace it out."""
+def measure(streams: int, seconds: float, *, speak: bool = False) -> Paced:
+    """Write everything at once into so many streams, or as speech into so many speakers, and let them pace it out."""
     with on_core(SERVER_CORE):
-        return trio.run(_measure, streams, seconds)
+        return trio.run(_measure, streams, seconds, voice(RATE, seconds + WARM_UP) if speak else None)
 
 
-async def _measure(streams: int, seconds: float) -> Paced:
+async def _measure(streams: int, seconds: float, speech: bytes | None) -> Paced:
     sent: list[list[float]] = [[] for _ in range(streams)]  # when each packet left, by the grid of its stream's first
+    slot: list[tuple[int, int]] = []  # the packets of the slot that is being sent
     samples = round(PTIME * 48000)
 
     def send(number: int, payload: bytes, timestamp: int, marker: bool) -> None:
-        sent[number].append(trio.current_time() - timestamp // samples * PTIME)
+        slot.append((number, timestamp))
 
-    pacer = Pacer()
+    def flush() -> None:
+        now = trio.current_time()
+        for number, timestamp in slot:
+            sent[number].append(now - timestamp // samples * PTIME)
+        slot.clear()
+
+    pacer = Pacer(flush)
     async with trio.open_nursery() as nursery:
         await nursery.start(pacer.run)
         for number in range(streams):
-            stream = pacer.open(partial(send, number), ptime=PTIME)
-            for _ in range(round((seconds + WARM_UP) / PTIME)):
-                stream.write(b"")
+            if speech is None:
+                stream = pacer.open(partial(send, number), ptime=PTIME)
+                for _ in range(round((seconds + WARM_UP) / PTIME)):
+                    stream.write(b"")
+            else:
+                pace = partial(pacer.open, partial(send, number), ptime=PTIME)
+                speaker = Speaker(
+                    Opus(), RATE, path=lambda: (None, 0.0), pace=lambda source, pace=pace: pace(source=source)
+                )
+                speaker.write_nowait(speech)
         await trio.sleep(WARM_UP)
         for times in sent:
             times.clear()
@@ -54,14 +73,15 @@ async def _measure(streams: int, seconds: float) -> Paced:
         cpu, took = time.process_time() - cpu, trio.current_time() - began
         nursery.cancel_scope.cancel()
     late = [each - math.floor(min(times) * SLOTS) / SLOTS for times in sent for each in times]
-    return Paced(streams, cpu, took, pacer.missed, late)
+    return Paced("payloads" if speech is None else "speakers", streams, cpu, took, pacer.missed, late)
 
 
 def report(measured: Sequence[Paced]) -> str:
     """One row for each number of streams."""
-    head = ("streams", "packets/s", "CPU µs/packet", "of a core", "late ms", "steps missed")
+    head = ("of", "streams", "packets/s", "CPU µs/packet", "of a core", "late ms", "steps missed")
     rows = [
         (
+            each.kind,
             each.streams,
             f"{len(each.late) / each.seconds:.0f}",
             f"{each.cpu / max(len(each.late), 1) * 1e6:.1f}",

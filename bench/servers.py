@@ -14,22 +14,13 @@ from tests.interop.programs import CLUSTER, HOST, PAGE, Program, free_port, key_
 SHARD = 7
 
 
-class Server(Program):
-    """A program whose CPU time is asked for."""
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
-
-
 @attrs.frozen
 class Servers:
     """The relay, the address of its metrics, and the transceiver, whose `address` is its signaling's."""
 
-    relay: Server
+    relay: Program
     relay_metrics: str
-    transceiver: Server
+    transceiver: Program
 
 
 @contextmanager
@@ -40,13 +31,13 @@ def servers(*options: str) -> Iterator[Servers]:
         key.write_text(key_line())
         public, udp = f"{HOST}:{free_port()}", f"{HOST}:{free_port()}"
         quiet = ("--key-file", str(key), "--log", "warning")
-        relay = Server(
+        relay = Program(
             ("relay", "--public", public, "--metrics", f"{HOST}:0", "--route", f"{CLUSTER}/{SHARD}={udp}", *quiet),
             ready=re.escape(public),
         )
         try:
             place = ("--udp", udp, "--http", f"{HOST}:0", "--cluster", str(CLUSTER), "--shard", str(SHARD))
-            transceiver = Server(("transceiver", *place, "--relay", public, *quiet, *options), ready=PAGE)
+            transceiver = Program(("transceiver", *place, "--relay", public, *quiet, *options), ready=PAGE)
             try:
                 metrics = re.search(r"^metrics on (\S+)$", "".join(relay.output), re.MULTILINE)
                 assert metrics is not None, relay.output

@@ -63,4 +63,6 @@ def _script(host: Host, executable: str, policy: Mapping[str, bool]) -> str:
             "mount -t tmpfs tmpfs /etc/chromium && mkdir -p /etc/chromium/policies/managed && "
             f"echo {shlex.quote(json.dumps(policy))} >{file} && {start}"
         )
-    return f'#!/bin/sh\nexec {shlex.join(host.command)} sh -c {shlex.quote(start)} sh "$@"\n'
+    # Playwright gives it a session of its own, and with that a group of its own (sched(7), autogroup), which would have no priority.
+    group = "[ -w /proc/self/autogroup ] && nice >/proc/self/autogroup"
+    return f'#!/bin/sh\n{group}\nexec {shlex.join(host.command)} sh -c {shlex.quote(start)} sh "$@"\n'

@@ -20,7 +20,7 @@ from bench.lab.report import quantile
 from bench.lab.servers import Agent, Server, server
 from bench.lab.sweep import HOP, LENGTH, QUIET, WINDOW, loudness, position, utterances
 from bench.lab.wire import sightings
-from bench.machine import LOAD_CORE, SERVER_CORE, on_core, spread
+from bench.machine import LOAD_CORE, SERVER_CORE, cpu_seconds, on_core, spread
 from tests.interop.browser import find_chromium
 
 SETTLED: Final = 0.9
@@ -90,12 +90,17 @@ class Said:
 
 @attrs.frozen(kw_only=True)
 class Played:
-    """A call: its cuts, or its utterances; by how many ms after its place in time each packet left; Chromium's own figures."""
+    """A call: its cuts, or its utterances, those of `told` that the page played while it was recorded.
+
+    Also by how many ms after its place in time each packet left, how much of a core the transceiver took, and Chromium's own figures.
+    """
 
     case: PlayingCase
+    told: int
     cuts: list[Cut]
     said: list[Said]
     late: list[float]
+    cpu: float
     page: dict[str, float]
 
 
@@ -112,7 +117,9 @@ def play(case: PlayingCase, *, rtt: float, seconds: float, seed: int = 1) -> Pla
         who.open()
         who.begin()
         recorder.start(who.page)
+        spent = cpu_seconds(running.program.pid)
         who.pause(round(seconds * 1000))
+        spent = cpu_seconds(running.program.pid) - spent
         recording = recorder.stop(who.page)
         page = who.page.evaluate(PLAYED)
         name = who.page.evaluate("trioice.location.split('/').pop().slice(0, 10)")
@@ -123,9 +130,11 @@ def play(case: PlayingCase, *, rtt: float, seconds: float, seed: int = 1) -> Pla
     cut = case.agent == "is interrupted"
     return Played(
         case=case,
+        told=len(told),
         cuts=[each for one in told if (each := _cut(one, recording, media))] if cut else [],
         said=[] if cut else _said(told, recording),
         late=media.lateness(),
+        cpu=spent / seconds,
         page=page,
     )
 
@@ -139,15 +148,15 @@ def _told(running: Server) -> list[dict[str, Any]]:
 
 
 def _cut(told: dict[str, Any], recording: Recording, media: Media) -> Cut | None:
-    """Look at one cut; None where the recording does not have all of it."""
+    """Look at one cut; None where the recording does not have all of it, or the page played nothing just then: its host was busy."""
     at = told["at"]
     sample = recording.sample(at)
     if sample < WINDOW or recording.sample(at + SETTLED) > len(recording.heard):
         return None
     last = media.last_sound_before(at + SETTLED)
     played = position(recording.heard, sample)
-    assert last is not None, "nothing was said"
-    assert played is not None, "the page plays nothing while the agent speaks"
+    if last is None or played is None:
+        return None
     end = next(end for start, end in utterances(recording.heard, pause=GAP) if start <= sample < end)
     return Cut(
         wire=1000 * (last - at),
@@ -203,9 +212,9 @@ def report(played: Played, rtt: float) -> str:
         ]
     count = len(played.cuts) or len(played.said)
     lines = [
-        f"{played.case.title}{others}: RTT {1000 * rtt:.0f} ms, {count} times; ms: median (least–most)",
+        f"{played.case.title}{others}: RTT {1000 * rtt:.0f} ms, {count} of {played.told} times; ms: median (least–most)",
         "",
-        "| | ms |",
+        "| | |",
         "| --- | ---: |",
     ]
     lines += [f"| {name} | {spread(values, 0)} |" for name, values in rows]
@@ -213,4 +222,5 @@ def report(played: Played, rtt: float) -> str:
         f"| packets left after their time, 50 and 99 % | {quantile(played.late, 0.5):.1f}, {quantile(played.late, 0.99):.1f} |"
     )
     lines.append(f"| in the page's jitter buffer, by its own count | {1000 * played.page['buffered']:.0f} |")
+    lines.append(f"| the transceiver took, of a core | {played.cpu:.0%} |")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.audio.stand_in import FRAME, StandIn, payload
+from trioice.audio import Opus
 from trioice.audio.jitter_buffer import HELD, READY, Drop, JitterBuffer
 from trioice.audio.listener import Listener
 from trioice.errors import LocalProtocolError
@@ -306,6 +307,18 @@ def test_a_listener_hears_frames_and_tells_what_was_made_up() -> None:
     ]
     assert (listener.frames, listener.concealed, listener.lost) == (7, 2, 1)
     assert listener.stats()["fec"] == 1
+
+
+def test_what_stands_for_a_pause_comes_in_frames_as_long_as_the_callers() -> None:
+    listener = Listener(Opus(), OPUS, rate=8000)
+    for number, at in ((0, 0), (1, 4)):  # 60 ms each, 180 ms apart
+        listener.receive([build(OPUS, False, number, at * 2880, SSRC, b"\x18" + bytes(30))], 0.0)
+    lengths = []
+    while listener.is_ready:
+        frame = listener.read()
+        assert frame is not None
+        lengths.append(frame.duration)
+    assert lengths == [0.06] * 5
 
 
 def test_a_listener_tells_how_long_speech_was_held_back() -> None:

@@ -97,6 +97,11 @@ class Program:
             self.kill()  # of no effect on a process that has ended
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 

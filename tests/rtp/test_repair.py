@@ -4,13 +4,16 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trioice.rtp import build, build_red, decode, encode
+from tests.harness.contract import Contract
+from trioice.rtp import ExtendedReport, build, build_red, decode, encode
 from trioice.rtp.header import read
-from trioice.rtp.repair import FASTEST, MISSING, OVERTAKEN, Repair
+from trioice.rtp.repair import FASTEST, MISSING, OVERTAKEN, SOONEST, Repair
 from trioice.rtp.rtcp import GenericNack, Goodbye, ReceiverReport, ReportBlock, SourceDescription
 from trioice.rtp.session import RtpSession
-from trioice.sansio import NEVER, Outbox
+from trioice.sansio import NEVER, Event, Machine, Outbox
 
 OPUS, RED = 111, 63
 FRAME = 960
@@ -298,6 +301,13 @@ def test_the_shortest_round_trip_of_late_is_the_one_to_wait_for() -> None:
     assert trip.least == pytest.approx(0.4, abs=0.001)
 
 
+def test_a_path_without_delay_is_asked_again_soon() -> None:
+    heard = session([])
+    heard.round_trip.assumed = 0.0
+    hear(heard, [1, 3], 11.0)
+    assert heard.deadline == pytest.approx(11.0 + SOONEST)
+
+
 def test_nothing_is_asked_for_without_a_window_or_after_the_end() -> None:
     outbox: Outbox = []
     heard = session(outbox)
@@ -316,3 +326,69 @@ def test_in_order_a_session_does_nothing_for_repair() -> None:
     heard = session([])
     hear(heard, range(1, 200), 1.0)
     assert not heard.stirred
+
+
+class TestRtpSessionThatRepairs(Contract):
+    proves_source = True  # only what SRTP authenticated gets here
+
+    def make(self, outbox: Outbox, events: list[Event]) -> Machine:
+        return session(outbox)
+
+    def valid(self) -> list[bytes]:
+        return [
+            packet(1),
+            packet(4, copies=1),
+            packet(2),
+            encode([ReceiverReport(7), ExtendedReport.reference(7, 1 << 40)]),
+            packet(300),
+            packet(40_000, copies=2),
+            encode([Goodbye((7,))]),
+            packet(5),
+            packet(9),
+        ]
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 40))
+def test_whatever_an_authentic_peer_sends_the_session_goes_on(seed: int, sources: int) -> None:
+    chance = random.Random(seed)
+    outbox: Outbox = []
+    heard = session(outbox, reduced_size=chance.random() < 0.5)
+    now = 1.0
+    for _ in range(200):
+        now += chance.choice([0.0, 0.001, 0.02, 0.3, 5.0])
+        ssrc = chance.randrange(sources)
+        match chance.randrange(8):
+            case 0:
+                datagram = encode([Goodbye((ssrc,))])
+            case 1:
+                datagram = encode([GenericNack(ssrc, 1, tuple(chance.randbytes(20)))])
+            case 2:
+                kind, octets = chance.choice([4, 5, 6]), chance.randbytes(4 * chance.randrange(8))
+                datagram = encode([ExtendedReport(ssrc, ((kind, 0, octets),))])
+            case 3:
+                heard.repair_window = chance.choice([0.0, 0.06, 3.0])
+                continue
+            case _:
+                payload = chance.randbytes(chance.randrange(12))
+                datagram = build(
+                    chance.choice([OPUS, RED]),
+                    False,
+                    chance.randrange(1 << 16),
+                    chance.randrange(1 << 32),
+                    ssrc,
+                    payload,
+                )
+        while heard.deadline <= now:
+            before = heard.deadline
+            heard.expire(before)
+            assert heard.deadline > before
+        heard.receive(datagram, None, now)
+        assert heard.deadline > now or heard.deadline == NEVER
+        assert all(len(octets) <= 1200 and decode(octets) for octets, _ in outbox)
+        outbox.clear()
+        heard.asked.clear()
+    stats = heard.stats(now)
+    waiting = 0 if heard._repair is None else len(heard._repair._missing)
+    assert waiting <= MISSING
+    repaired = stats.repaired_by_red + stats.repaired_by_nack + stats.late
+    assert stats.packets_missed == repaired + stats.unrepaired + waiting

@@ -58,6 +58,18 @@ def test_what_the_handshake_showed_holds_until_rtcp_tells() -> None:
     assert trip.seconds == pytest.approx(0.2, abs=0.001)
 
 
+def test_one_slow_report_does_not_make_the_path_slow() -> None:
+    trip = RoundTrip(0.0)
+    assert trip.least is None
+    told: list[float | None] = []
+    trip.assumed = 0.02
+    for seconds in (0.2, 0.3, 0.25, 0.3, 0.4, 0.02):
+        told.append(trip.least)
+        trip.measure(trip.ntp(1.0) >> 16 & 0xFFFFFFFF, 0, 1.0 + seconds)
+    assert told == pytest.approx([0.02, 0.02, 0.02, 0.02, 0.2, 0.25], abs=0.001)
+    assert trip.least == pytest.approx(0.02, abs=0.001)
+
+
 @pytest.mark.parametrize(("last", "delay"), [(0, 0), (1 << 16, 0), (9 << 16, 0), (60 << 16, 11 << 16)])
 def test_times_that_cannot_be_are_not_believed(last: int, delay: int) -> None:
     trip = RoundTrip(-2_208_988_800.0)

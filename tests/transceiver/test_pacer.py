@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.harness.clockwork import calls
 from trioice.errors import LocalProtocolError
 from trioice.mmsg import BURST
-from trioice.transceiver.pacer import CATCH_UP, QUEUED, SLOTS, Full, Pacer, Send, Stream
+from trioice.transceiver.pacer import CATCH_UP, QUEUED, SLOTS, SOURCES, Full, Pacer, Send, Stream
 
 Sent = tuple[float, bytes, int, bool]
 
@@ -157,6 +157,49 @@ async def test_streams_of_all_lengths_fill_the_slots_evenly(
     for number in range(2400):
         pacer.open(into([]), ptime=(0.01, 0.02, 0.04, 0.06)[number % 4])
     assert max(pacer._loads) - min(pacer._loads) <= BURST
+
+
+class Ready:
+    """A source of so many payloads."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __bool__(self) -> bool:
+        return self.left > 0
+
+    def popleft(self) -> bytes | None:
+        self.left -= 1
+        return b"x"
+
+    def close(self) -> None:
+        self.left = 0
+
+
+async def test_streams_whose_payloads_are_made_in_their_slot_stand_apart(
+    autojump_clock: trio.testing.MockClock, pacer: Pacer
+) -> None:
+    pacer.open(into([]))
+    streams = [pacer.open(into([]), source=Ready(0)) for _ in range(4 * SOURCES)]
+    assert set(pacer._sources) == {SOURCES}
+    more = [pacer.open(into([]), source=Ready(0)) for _ in range(4)]
+    assert set(pacer._sources) == {SOURCES + 1}
+    for stream in more:
+        stream.close()
+    assert sorted(pacer._loads[:4]) == [SOURCES, SOURCES, SOURCES, SOURCES + 1]
+    for stream in streams:
+        stream.close()
+    assert set(pacer._sources) == {0}
+    assert sorted(pacer._loads[:4]) == [0, 0, 0, 1]
+
+
+async def test_what_is_made_in_a_slot_is_flushed_in_parts(autojump_clock: trio.testing.MockClock) -> None:
+    sent, flushed = list[Sent](), list[int]()
+    pacer = Pacer(lambda: flushed.append(len(sent)))
+    for _ in range(5 * SOURCES):
+        pacer.open(into(sent), source=Ready(1)).wake()
+    pacer._take(1)
+    assert flushed == [SOURCES, SOURCES + SOURCES // 4]
 
 
 async def test_a_new_stream_takes_the_slot_of_one_that_closed(

@@ -11,14 +11,14 @@ KEPT: Final = 5.0
 OUTPUT: Final = 0.025
 """Seconds that a browser's output takes: 20 of its own, as measured in Chromium, and a sound card's. Loudspeakers on Bluetooth take 0.2."""
 
-BUFFER: Final = 0.035
-"""Seconds that a browser's jitter buffer holds on a path without jitter: one to two packets."""
+BUFFER: Final = 0.04
+"""Seconds that a browser's jitter buffer holds on a path without jitter: two packets."""
 
-JITTERS: Final = 4.5
-"""How many times the reported jitter comes to that: a browser aims at 95 % of the worst delays, and the report is a mean deviation."""
+JITTERS: Final = 2.0
+"""How many times the reported jitter, which is a mean deviation, comes to that: as measured."""
 
-FIRST_BUFFER: Final = 0.07
-"""Seconds that it holds at first: it starts at 80 ms …"""
+FIRST_BUFFER: Final = 0.055
+"""Seconds that it holds at first, on average: it starts at 80 ms …"""
 
 FIRST: Final = 2.0
 """… and comes down after so many seconds of audio."""

@@ -26,10 +26,8 @@ MISSING: Final = 250
 """Packets that may be missing at a time, the newest: five seconds of 20 ms, more than browsers keep of their past."""
 
 FASTEST: Final = 200
-"""Packets a second that may become missing for long, twice as many as any browser sends. A peer whose sequences jump at each packet would
-else be asked for hundreds of packets for each that it sends.
-
-A second's worth more is asked for at once, as a blackout leaves it: `MISSING`."""
+"""Packets a second that are asked for in the long run, twice as many as any browser sends; after a blackout `MISSING` at once. A peer whose
+sequences jump at each packet would else be asked for hundreds of packets for each that it sends."""
 
 RTT: Final = 0.1
 """Seconds: the round trip as long as none was measured."""

@@ -37,8 +37,13 @@ class RoundTrip:
 
     @property
     def least(self) -> float | None:
-        """The shortest of late: what to wait for at least, on a path with jitter and queues, before a packet is taken for lost."""
-        return min(self._lately) if self._lately else self.assumed
+        """The shortest of late, that of the handshake with them: what an answer takes at least.
+
+        A browser that was busy, or a queue, at the moment of one report would else slow repair down until the next, for seconds.
+        """
+        if self.assumed is None or len(self._lately) == LATELY:
+            return min(self._lately, default=None)
+        return min((self.assumed, *self._lately))
 
     def ntp(self, now: float) -> int:
         """Tell the NTP time in 32.32 bits."""

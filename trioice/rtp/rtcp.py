@@ -289,6 +289,10 @@ class Goodbye:
         return b"".join(ssrc.to_bytes(4, "big") for ssrc in self.ssrcs) + reason + bytes(-len(reason) % 4)
 
 
+# RFC 4585, 6.2.1: a sequence, and a bitmap of the sixteen after it.
+ENTRY: Final = Struct("!HH")
+
+
 @attrs.frozen
 class GenericNack:
     """RTPFB 1: `sender` missed these sequences of `media` (RFC 4585, 6.2.1)."""
@@ -304,10 +308,11 @@ class GenericNack:
         """Read a generic NACK behind its first word."""
         sender, media = reader.uint(4), reader.uint(4)
         lost = []
-        while reader.left:
-            first, following = reader.uint(2), reader.uint(2)
+        # Not word by word: a datagram has room for 350 entries, and none of it is worth a millisecond.
+        for first, following in ENTRY.iter_unpack(reader.take(reader.left & ~3)):
             lost.append(first)
-            lost += [first + 1 + bit & 0xFFFF for bit in range(16) if following >> bit & 1]
+            if following:
+                lost += [first + 1 + bit & 0xFFFF for bit in range(16) if following >> bit & 1]
         return cls(sender, media, tuple(lost))
 
     def body(self) -> bytes:
@@ -320,7 +325,7 @@ class GenericNack:
                 entries[-1] = (first, following | 1 << after - 1)
             else:
                 entries.append((sequence, 0))
-        octets = b"".join(first.to_bytes(2, "big") + following.to_bytes(2, "big") for first, following in entries)
+        octets = b"".join(ENTRY.pack(first, following) for first, following in entries)
         return self.sender.to_bytes(4, "big") + self.media.to_bytes(4, "big") + octets
 
 

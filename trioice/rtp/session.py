@@ -203,8 +203,9 @@ class RtpSession:
         is_newer = reception.note(sequence, timestamp, end - start, now)
         if reception.highest != before + 1:
             # It is not the one that was expected: see what is missing, or has come after all.
-            repair, by_nack = self._repair, self._repair.by_nack
-            repair.rtt = self.round_trip.least or repair.rtt
+            repair, by_nack, rtt = self._repair, self._repair.by_nack, self.round_trip.least
+            if rtt is not None:
+                repair.rtt = rtt
             repair.note(reception.highest, before, former, packet, header, now)
             reception.repeated += repair.by_nack - by_nack
             self._ask(repair, now)

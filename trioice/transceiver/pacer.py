@@ -5,7 +5,8 @@ times 20 ms after the first, whatever happens in between. Its RTP timestamps go 
 and the first packet after one carries the marker bit (RFC 3551, 4.1).
 
 The wheel holds, for each slot to come, the streams that have something to send in it. A stream that is silent or closed stands nowhere
-and costs nothing, and a pacer of such streams sleeps. What a slot sends leaves in one flush.
+and costs nothing, and a pacer of such streams sleeps. What a slot sends leaves in one flush, but for what
+is encoded in it: that leaves in several.
 """
 
 import logging
@@ -30,6 +31,9 @@ LENGTHS: Final = (2, 4, 8, 12)
 
 REVOLUTION: Final = 24
 """Slots after which streams of every length stand where they stood: the least common multiple of `LENGTHS`."""
+
+SOURCES: Final = 16
+"""Streams with a source in one slot before others are used evenly, and in one flush: to encode so many payloads takes a millisecond."""
 
 QUEUED: Final = 60.0
 """Seconds of audio that may wait in a stream: longer than a caller listens, and half a megabyte of Opus at 64 kb/s."""
@@ -68,6 +72,7 @@ class Stream:
         "_due",
         "_is_open",
         "_length",
+        "_makes",
         "_marker",
         "_pacer",
         "_queue",
@@ -95,6 +100,7 @@ class Stream:
         self._samples = samples  # of a step
         self._queue: deque[bytes] = deque()
         self._source: Source | deque[bytes] = self._queue if source is None else source
+        self._makes = source is not None  # its payloads when they leave
         self._waits = False  # in the wheel, at the slot `_due`
         self._is_open = True
         self._due = due  # the slot of the next step, and what a packet would carry then
@@ -135,10 +141,9 @@ class Stream:
         if self._is_open:
             self._is_open = False
             self._pacer._leave(self)
-            if isinstance(self._source, deque):
-                return
             source, self._source = self._source, self._queue  # which is empty
-            source.close()
+            if not isinstance(source, deque):
+                source.close()
 
     def _pause(self, slot: int) -> int:
         """Let the steps before `slot` pass in silence; how many those are."""
@@ -159,6 +164,7 @@ class Pacer:
         self._flush = flush
         self._wheel: defaultdict[int, list[Stream]] = defaultdict(list)
         self._loads = [0] * REVOLUTION  # open streams that step in each slot
+        self._sources = [0] * REVOLUTION  # those of them that have a source
         self._timer: Timer | None = None
         self._awaited = NEVER  # the slot that the timer is set to
 
@@ -173,6 +179,7 @@ class Pacer:
     ) -> Stream:
         """Make a stream of payloads of `ptime` seconds, in slots that fill a burst or, when all are filled, in the emptiest.
 
+        Those with a `source` stand apart earlier (`SOURCES`), as it takes time to make a payload, for which the slot's others wait.
         `timestamp` is that of its first step, which comes within `ptime`. RFC 3550 wants it random where it is not encrypted.
         A `send` or a `source` that raises closes its stream. Raises `LocalProtocolError` for a `ptime` other than 10, 20, 40 and
         60 ms, or one that is no whole number of samples.
@@ -182,8 +189,8 @@ class Pacer:
         if length not in LENGTHS or abs(length - ptime * SLOTS) > 1e-6 or rest:
             raise LocalProtocolError(f"no steps of {ptime} s at {clock_rate} Hz")
         first = _slot() + 1
-        due = min(range(first, first + length), key=lambda slot: self._cost(slot, length))
-        self._count(due, length, 1)
+        due = min(range(first, first + length), key=lambda slot: self._cost(slot, length, makes=source is not None))
+        self._count(due, length, 1, makes=source is not None)
         return Stream(
             self, send, length=length, samples=samples, timestamp=timestamp & 0xFFFFFFFF, due=due, source=source
         )
@@ -237,6 +244,7 @@ class Pacer:
     def _step(self, streams: list[Stream]) -> None:
         """Send one packet of each, and put those that have more where they step next."""
         wheel = self._wheel
+        made = 0  # payloads of sources that have not been flushed
         for stream in streams:
             queue = stream._source
             if queue:
@@ -250,6 +258,8 @@ class Pacer:
                     else:
                         marker, stream._marker = stream._marker, False
                         stream._send(payload, timestamp & 0xFFFFFFFF, marker)
+                        if stream._makes:
+                            made += 1
                 except Exception:
                     logger.exception("a stream is closed, as its send failed")
                     self.broken += 1
@@ -259,6 +269,9 @@ class Pacer:
                 wheel[stream._due].append(stream)
             else:
                 stream._waits = False
+            if made == SOURCES:
+                self._flush()
+                made = 0
 
     def _join(self, stream: Stream) -> None:
         """Take a stream into the wheel at its first step to come."""
@@ -271,16 +284,19 @@ class Pacer:
 
     def _leave(self, stream: Stream) -> None:
         """Take a stream out of the count. The wheel finds it silent."""
-        self._count(stream._due, stream._length, -1)
+        self._count(stream._due, stream._length, -1, makes=stream._makes)
 
-    def _cost(self, slot: int, length: int) -> tuple[int, int]:
-        """Tell how dear one more stream would be there: in whole bursts, and then by the room in the last."""
+    def _cost(self, slot: int, length: int, *, makes: bool) -> tuple[int, int, int]:
+        """Tell how dear one more stream would be there: in time, in whole bursts, and then by the room in the last."""
         load = max(self._loads[slot % length :: length])
-        return load // BURST, -load
+        sources = max(self._sources[slot % length :: length]) if makes else 0
+        return max(0, sources - SOURCES + 1), load // BURST, -load
 
-    def _count(self, due: int, length: int, more: int) -> None:
+    def _count(self, due: int, length: int, more: int, *, makes: bool) -> None:
         for slot in range(due % length, REVOLUTION, length):
             self._loads[slot] += more
+            if makes:
+                self._sources[slot] += more
 
 
 def _slot() -> int:

@@ -157,7 +157,7 @@ class Speaker:
     async def finished(self) -> Playout:
         """Wait until the caller has heard all that was written so far, or it was cleared; how far it had come."""
         mark = self.mark()
-        if not await mark.reached():
+        if not await mark.reached() or mark.position <= self._begun:  # cleared, or told already
             return self._over
         playout = self.playout()
         if not self._pcm.waiting:

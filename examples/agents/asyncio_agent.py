@@ -15,8 +15,8 @@ from array import array
 
 from websockets.asyncio.server import ServerConnection, serve
 
-KEPT = 60
-"""Seconds of a caller that it remembers."""
+KEPT = 30
+"""Seconds of a caller that it remembers, and a message has at most (4 MiB are the limit)."""
 
 
 def tone(rate: int, seconds: float = 1.0, pitch: float = 440.0) -> bytes:

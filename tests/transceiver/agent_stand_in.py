@@ -1,7 +1,7 @@
 """A remote agent for tests: a WebSocket server on streams in memory, whose network can be cut, and which keeps what it heard."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
@@ -153,6 +153,7 @@ class Server:
         self.attempts: list[float] = []
         self.is_there = True
         self.status: int | None = None
+        self.raw: Callable[[trio.abc.Stream], Awaitable[None]] | None = None  # speaks instead
         self.memory = Memory()
         self.headers: dict[bytes, bytes] = {}
         self.path = ""
@@ -164,7 +165,7 @@ class Server:
             raise ConnectionRefusedError("nobody listens")
         ours, theirs = memory_stream_pair()
         wire = Wire(theirs)
-        self._nursery.start_soon(self._serve, ours, wire)
+        self._nursery.start_soon(*((self.raw, ours) if self.raw else (self._serve, ours, wire)))
         return wire
 
     async def conversation(self) -> Conversation:

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
+import h11
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError as Closing
@@ -16,7 +17,7 @@ OPENING: Final = 5.0
 MAX_MESSAGE: Final = 4 << 20
 """Octets of a message at most: 87 seconds at 24 kHz. A larger one ends the call."""
 
-WITHOUT_MESSAGE: Final = 4 * MAX_MESSAGE
+WITHOUT_MESSAGE: Final = MAX_MESSAGE + MAX_MESSAGE // 4
 """Octets that may come without completing a message: room for the largest and for its framing, but not for fragments without end."""
 
 PASSING: Final = (408, 425, 429)
@@ -29,6 +30,7 @@ BREAKS: Final = (
     ConnectionClosed,
     HandshakeError,
     Closing,
+    h11.ProtocolError,  # trio-websocket answers garbage in ways that h11 does not allow
     OSError,
     trio.BrokenResourceError,
     trio.ClosedResourceError,
@@ -74,7 +76,7 @@ class Url:
             raise ValueError("the address of a WebSocket has no fragment (RFC 6455, 3)")
         is_secure = parts.scheme == "wss"
         resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not resource.isascii() or any(character <= " " for character in resource):
+        if not text.isascii() or any(character <= " " for character in text):
             raise ValueError(f"{text!r} has characters that want to be percent-encoded")
         return cls(parts.hostname, parts.port or (443 if is_secure else 80), resource, is_secure, text)
 
@@ -148,7 +150,7 @@ async def open_websocket(
             extra_headers=headers,
             message_queue_size=16,
             max_message_size=MAX_MESSAGE,
-            receive_buffer_size=65536,
+            receive_buffer_size=4096,  # trio-websocket lets nobody else run before it has followed all frames of it
         )
     raise Broken("it closed the connection before the handshake's end")
 
@@ -169,6 +171,8 @@ def end_of(errors: BaseExceptionGroup[BaseException]) -> Exception:
         case ConnectionClosed(reason=reason) if reason is not None and reason.code != 1006:
             words = f"the connection was closed with {reason.code} {reason.reason or reason.name}"
             return Broken(words, for_good=reason.code in FINAL)
+        case ConnectionClosed():
+            return Broken("the connection broke")
         case trio.TooSlowError():
             return Broken("it does not answer in time")
         case _:

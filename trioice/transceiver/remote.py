@@ -6,6 +6,7 @@ agent is there again, for a bounded time.
 
 import logging
 import random
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal, TypeVar
@@ -57,7 +58,9 @@ GOODBYE: Final = 2.0
 
 
 class RemoteAgent:
-    """An agent at a `url` (ws or wss), for `Transceiver`'s `agent`: one connection for each call. Raises ValueError for no such address.
+    """An agent at a `url` (ws or wss), for `Transceiver`'s `agent`: one connection for each call.
+
+    Raises ValueError for what is no such address, and for a token that stands in no header.
 
     `rate` and `patience` are those of `Call.microphone`, and the rate is the speaker's too. After a break it connects again for at most
     `reconnect` seconds. A `token` is sent as a bearer token.
@@ -74,6 +77,8 @@ class RemoteAgent:
         connect: OpenStream = open_stream,
     ) -> None:
         self.url = Url.read(url)
+        if token is not None and not re.fullmatch(r"[!-~]+", token):
+            raise ValueError("the agent's token has characters that stand in no header")
         self.rate = rate
         self.patience = patience
         self.reconnect = reconnect

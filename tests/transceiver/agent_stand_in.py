@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import trio
+from jsonschema import Draft202012Validator
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
@@ -12,6 +14,12 @@ from wsproto.utilities import LocalProtocolError
 from trioice.transceiver.agent_connection import Url
 
 Event = dict[str, object]
+
+SCHEMA = json.loads((Path(__file__).parent.parent.parent / "docs/reference/agents.schema.json").read_text())
+EVENT, COMMAND = (
+    Draft202012Validator({"$ref": f"#/$defs/{direction}", "$defs": SCHEMA["$defs"]})
+    for direction in ("to_agent", "from_agent")
+)
 
 
 class Wire(trio.abc.Stream):
@@ -85,6 +93,7 @@ class Memory:
             self._position += len(message) // 2
             return
         event = json.loads(message)
+        EVENT.validate(event)
         self.messages.append(event)
         if event["type"] == "resumed":
             self._position = event["position"]
@@ -130,7 +139,9 @@ class Conversation:
         return self.memory.of(kind)[after]
 
     async def say(self, kind: str, **fields: object) -> None:
-        await self.socket.send_message(json.dumps({"type": kind, **fields}))
+        command = {"type": kind, **fields}
+        COMMAND.validate(command)
+        await self.socket.send_message(json.dumps(command))
 
 
 class Server:

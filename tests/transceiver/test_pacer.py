@@ -182,6 +182,10 @@ async def test_streams_whose_payloads_are_made_in_their_slot_stand_apart(
     pacer.open(into([]))
     streams = [pacer.open(into([]), source=Ready(0)) for _ in range(4 * SOURCES)]
     assert set(pacer._sources) == {SOURCES}
+    more = [pacer.open(into([]), source=Ready(0)) for _ in range(4)]
+    assert set(pacer._sources) == {SOURCES + 1}
+    for stream in more:
+        stream.close()
     assert sorted(pacer._loads[:4]) == [SOURCES, SOURCES, SOURCES, SOURCES + 1]
     for stream in streams:
         stream.close()
@@ -195,7 +199,7 @@ async def test_what_is_made_in_a_slot_is_flushed_in_parts(autojump_clock: trio.t
     for _ in range(5 * SOURCES):
         pacer.open(into(sent), source=Ready(1)).wake()
     pacer._take(1)
-    assert flushed == [SOURCES, 2 * SOURCES, 2 * SOURCES]
+    assert flushed == [SOURCES, SOURCES + SOURCES // 4]
 
 
 async def test_a_new_stream_takes_the_slot_of_one_that_closed(

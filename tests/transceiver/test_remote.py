@@ -122,7 +122,7 @@ async def test_clear_acts_within_a_frame_with_minutes_written_ahead(stage: Stage
     now = trio.current_time()
     await agent.say("clear", fade_ms=0)
     cleared = await agent.event("cleared")
-    assert trio.current_time() - now < 0.01
+    assert trio.current_time() - now <= 0.02
     await trio.sleep(1)
     last = max(when for when, _, payload in dialled.caller.heard if int(payload))
     assert last - now <= 0.02 + 0.05  # the network's delay
@@ -349,14 +349,14 @@ async def test_an_agent_that_talks_nonsense_harms_only_its_call(stage: Stage) ->
 
 async def test_audio_too_far_ahead_is_dropped_and_told(stage: Stage) -> None:
     dialled, agent = await stage.begin()
-    for _ in range(int(AHEAD) // 10 + 1):
+    taken = int(AHEAD) // 10 + 1  # the last when a little of the first had been said
+    for _ in range(taken + 1):
         await agent.socket.send_message(speech(1, 500))
     overrun = await agent.event("overrun")
-    assert overrun["samples"] == 500 * STEP
-    assert overrun["position"] == AHEAD * RATE
+    assert (overrun["position"], overrun["samples"]) == (taken * 500 * STEP, 500 * STEP)
     await agent.say("clear")
     cleared = await agent.event("cleared")
-    assert cleared["received"] == AHEAD * RATE + 500 * STEP
+    assert cleared["received"] == (taken + 1) * 500 * STEP
     assert not dialled.call.ended.is_set()
 
 

@@ -33,7 +33,7 @@ REVOLUTION: Final = 24
 """Slots after which streams of every length stand where they stood: the least common multiple of `LENGTHS`."""
 
 SOURCES: Final = 16
-"""Streams with a source in one slot before another is filled, and in one flush: to encode so many payloads takes a millisecond."""
+"""Streams with a source in one slot before others are used evenly, and in one flush: to encode so many payloads takes a millisecond."""
 
 QUEUED: Final = 60.0
 """Seconds of audio that may wait in a stream: longer than a caller listens, and half a megabyte of Opus at 64 kb/s."""
@@ -290,7 +290,7 @@ class Pacer:
         """Tell how dear one more stream would be there: in time, in whole bursts, and then by the room in the last."""
         load = max(self._loads[slot % length :: length])
         sources = max(self._sources[slot % length :: length]) if makes else 0
-        return sources // SOURCES, load // BURST, -load
+        return max(0, sources - SOURCES + 1), load // BURST, -load
 
     def _count(self, due: int, length: int, more: int, *, makes: bool) -> None:
         for slot in range(due % length, REVOLUTION, length):

@@ -87,7 +87,7 @@ def test_a_pause_is_an_empty_frame_that_decodes_to_silence(application: Applicat
     assert pause is not None
     assert len(pause) == 1
     assert duration(pause) == 960
-    assert max(map(abs, array("h", decoder.decode(pause)))) < 50
+    assert max(map(abs, array("h", decoder.decode(pause)))) < 100  # of 6,000
 
 
 def test_two_decoders_of_the_same_payloads_give_the_same_samples() -> None:

@@ -24,11 +24,11 @@ LONGEST: Final = 5760
 CONCEALED: Final = 5760
 """How long a loss is made up for, at the clock rate, before it is silence: 120 ms, by when libopus has faded out."""
 
-BITRATE: Final = 40_000
-"""Bits a second. Browsers begin with 32,000; a quarter more is worth more than any work that an encoder may do."""
+BITRATE: Final = 48_000
+"""Bits a second. Browsers begin with 32,000; half as much again is worth more than any work that an encoder may do."""
 
-COMPLEXITY: Final = 1
-"""With these bits it is nearer to the original than the fifth is at 32,000, at two thirds of the work (docs/measurements.md)."""
+COMPLEXITY: Final = 0
+"""With these bits it is nearer to the original than the fifth is at 32,000, at not much over half the work (docs/measurements.md)."""
 
 PACKETS: Final = frozenset((120, 240, 480, 960, 1920, 2880))
 """The durations of a frame: 2.5 to 60 ms at the clock rate."""

@@ -1,4 +1,4 @@
-"""The messages of remote agents against their schema and their page; and the outbox that survives broken connections."""
+"""The messages of remote agents against their schema and their page; and the backlog that survives broken connections."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from tests.transceiver.agent_stand_in import COMMAND, EVENT, SCHEMA, Memory
+from trioice.transceiver.agent_backlog import EVENTS, WINDOW, Backlog
 from trioice.transceiver.agent_messages import Blunder, plain, read_command
-from trioice.transceiver.agent_outbox import EVENTS, WINDOW, Outbox
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/reference/agents.md").read_text()
 EVENTS_PART, COMMANDS_PART = PAGE.split("## Commands")[0], PAGE.split("## Commands")[1]
@@ -79,7 +79,7 @@ def frame(number: int) -> bytes:
 
 @given(st.lists(st.sampled_from(["audio", "event", "take", "ask", "confirm", "break"]), max_size=300), st.data())
 def test_over_any_breaks_an_agent_has_all_in_order_once(steps: list[str], data: st.DataObject) -> None:
-    outbox, agent = Outbox(RATE, 100.0), Memory()
+    backlog, agent = Backlog(RATE, 100.0), Memory()
     sent: list[str | bytes] = []  # on this connection, and how many of it have come
     frames = events = came = 0
     asked: int | None = None
@@ -94,25 +94,25 @@ def test_over_any_breaks_an_agent_has_all_in_order_once(steps: list[str], data: 
         match step:
             case "audio":
                 frames += 1
-                outbox.add_audio(160 * (frames - 1), frame(frames))
+                backlog.add_audio(160 * (frames - 1), frame(frames))
             case "event":
                 events += 1
-                outbox.add_event("error", {"reason": str(events)})
+                backlog.add_event("error", {"reason": str(events)})
             case "take":
-                message = outbox.take()
+                message = backlog.take()
                 if message is not None:
                     sent.append(message)
             case "ask":
-                asked = outbox.taken
+                asked = backlog.taken
                 arrive(len(sent))
             case "confirm":
                 if asked is not None:
-                    outbox.confirm(asked)
+                    backlog.confirm(asked)
             case _:
                 arrive(data.draw(st.integers(came, len(sent))))
                 sent.clear()
                 came, asked = 0, None
-                position, told = outbox.rewind()
+                position, told = backlog.rewind()
                 resumed = {"type": "resumed", "position": position, "event": told, "received": 0, "commands": 0}
                 common = {"protocol": 1, "call": "", "codec": "", "rate": RATE, "patience": 0, "ahead": 0}
                 agent.take(json.dumps({**resumed, **common, "session": None}))
@@ -122,41 +122,41 @@ def test_over_any_breaks_an_agent_has_all_in_order_once(steps: list[str], data: 
 
 
 def test_no_more_than_a_window_is_sent_without_a_confirmation() -> None:
-    outbox = Outbox(RATE, 100.0)
+    backlog = Backlog(RATE, 100.0)
     for number in range(500):
-        outbox.add_audio(160 * number, frame(number))
+        backlog.add_audio(160 * number, frame(number))
     taken = 0
-    while outbox.take() is not None:
+    while backlog.take() is not None:
         taken += 1
     assert taken * 0.02 == pytest.approx(WINDOW)
-    assert outbox.is_full
-    outbox.confirm(1)
-    assert outbox.take() == frame(taken)
-    assert outbox.take() is None
+    assert backlog.is_full
+    backlog.confirm(1)
+    assert backlog.take() == frame(taken)
+    assert backlog.take() is None
 
 
 def test_of_too_much_the_oldest_is_dropped_and_told_as_a_gap() -> None:
-    outbox, agent = Outbox(RATE, 1.0), Memory()
-    outbox.add_event("error", {"reason": "before"})
+    backlog, agent = Backlog(RATE, 1.0), Memory()
+    backlog.add_event("error", {"reason": "before"})
     for number in range(60):
-        outbox.add_audio(160 * number, frame(number))
-    assert outbox.waiting == pytest.approx(1.0)
-    while (message := outbox.take()) is not None:
+        backlog.add_audio(160 * number, frame(number))
+    assert backlog.waiting == pytest.approx(1.0)
+    while (message := backlog.take()) is not None:
         agent.take(message)
     assert [event["type"] for event in agent.events] == ["error", "gap"]
     assert agent.events[1] == {"type": "gap", "event": 2, "position": 0, "samples": 1600, "kind": "dropped"}
     assert bytes(agent.audio) == bytes(3200) + b"".join(frame(number) for number in range(10, 60))
-    assert outbox.dropped == 1600
-    assert outbox.rewind() == (0, 0)
-    outbox.take()
-    outbox.take()
-    assert outbox.take() == frame(10)  # and no second gap
+    assert backlog.dropped == 1600
+    assert backlog.rewind() == (0, 0)
+    backlog.take()
+    backlog.take()
+    assert backlog.take() == frame(10)  # and no second gap
 
 
 def test_of_too_many_events_the_oldest_are_dropped() -> None:
-    outbox = Outbox(RATE, 1.0)
-    outbox.add_audio(0, frame(1))
+    backlog = Backlog(RATE, 1.0)
+    backlog.add_audio(0, frame(1))
     for number in range(EVENTS + 5):
-        outbox.add_event("error", {"reason": str(number)})
-    assert outbox.take() == frame(1)
-    assert json.loads(str(outbox.take()))["reason"] == "5"
+        backlog.add_event("error", {"reason": str(number)})
+    assert backlog.take() == frame(1)
+    assert json.loads(str(backlog.take()))["reason"] == "5"

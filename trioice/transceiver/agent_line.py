@@ -1,4 +1,4 @@
-"""One call as a remote agent has it: what is heard goes into its outbox, and what it says into the call's speaker.
+"""One call as a remote agent has it: what is heard goes into its backlog, and what it says into the call's speaker.
 
 This goes on while the connection is away.
 """
@@ -9,6 +9,7 @@ from typing import Final, Literal
 import trio
 
 from trioice.audio import Frame, SpeechStarted
+from trioice.transceiver.agent_backlog import Backlog
 from trioice.transceiver.agent_messages import (
     PROTOCOL,
     AskStats,
@@ -22,7 +23,6 @@ from trioice.transceiver.agent_messages import (
     plain,
     read_command,
 )
-from trioice.transceiver.agent_outbox import Outbox
 from trioice.transceiver.agent_voice import AHEAD, Voice
 from trioice.transceiver.call import Call
 from trioice.transceiver.speaker import MARKS
@@ -46,11 +46,11 @@ DRIFT: Final = 0.001
 
 
 class Line:
-    """What lives as long as the call: the outbox, the voice, and the tasks that listen to the call."""
+    """What lives as long as the call: the backlog, the voice, and the tasks that listen to the call."""
 
     def __init__(self, call: Call, rate: int, patience: float | Literal["auto"], *, kept: float) -> None:
-        self.outbox = Outbox(rate, kept)
-        self.over = trio.Event()  # the call has ended, and all is in the outbox
+        self.backlog = Backlog(rate, kept)
+        self.over = trio.Event()  # the call has ended, and all is in the backlog
         self.is_connected = False
         self.blunders = 0
         self._call = call
@@ -92,7 +92,7 @@ class Line:
     def greet(self, *, is_again: bool) -> None:
         """Begin on a new connection with who is calling, and where the conversation stands."""
         call = self._call
-        position, events = self.outbox.rewind()
+        position, events = self.backlog.rewind()
         fields: dict[str, object] = {
             "protocol": PROTOCOL,
             "call": call.id,
@@ -119,7 +119,7 @@ class Line:
         if self._greeting is not None:
             greeting, self._greeting = self._greeting, None
             return greeting
-        while (message := self.outbox.take()) is None:
+        while (message := self.backlog.take()) is None:
             self._wake = trio.Event()
             await self._wake.wait()
         self._is_sending = True
@@ -128,26 +128,26 @@ class Line:
     def was_sent(self) -> None:
         """Note that the message went out."""
         self._is_sending = False
-        if self.outbox.is_full:
+        if self.backlog.is_full:
             self._pressed.set()
-        if self.outbox.is_empty:
+        if self.backlog.is_empty:
             self._emptied.set()
             self._emptied = trio.Event()
 
     async def pressed(self) -> None:
         """Wait until nothing more is sent before a confirmation."""
-        if not self.outbox.is_full:
+        if not self.backlog.is_full:
             self._pressed = trio.Event()
             await self._pressed.wait()
 
     def confirm(self, taken: int) -> None:
         """Note what has come."""
-        self.outbox.confirm(taken)
+        self.backlog.confirm(taken)
         self._wake.set()
 
     async def all_sent(self) -> None:
         """Wait until all was sent."""
-        while self._is_sending or not self.outbox.is_empty:
+        while self._is_sending or not self.backlog.is_empty:
             await self._emptied.wait()
 
     async def hear(self, message: str | bytes) -> None:
@@ -208,7 +208,7 @@ class Line:
     # -- the call's part -----------------------------------------------------------------------------------------------
 
     def _say(self, kind: str, fields: Mapping[str, object]) -> None:
-        self.outbox.add_event(kind, fields)
+        self.backlog.add_event(kind, fields)
         self._wake.set()
 
     async def _hear_all(self) -> None:
@@ -227,7 +227,7 @@ class Line:
         async for frame in self._microphone:
             position = frame.timestamp * self._rate // clock_rate
             self._tell_gap(frame, position)
-            self.outbox.add_audio(position, frame.pcm)
+            self.backlog.add_audio(position, frame.pcm)
             self._align(position + len(frame.pcm) // 2)
             self._wake.set()
 
@@ -280,5 +280,5 @@ class Line:
 
     def _tell_figures(self) -> None:
         stats = self._call.stats() | {"speaker": self._speaker.stats()}
-        stats["agent"] = {"waiting": self.outbox.waiting, "blunders": self.blunders, "overrun": self._voice.overrun}
+        stats["agent"] = {"waiting": self.backlog.waiting, "blunders": self.blunders, "overrun": self._voice.overrun}
         self._say("stats", {"stats": stats})

@@ -100,7 +100,7 @@ class RemoteAgent:
                 nursery.cancel_scope.cancel()
         finally:
             line.close()
-            self.audio_dropped += line.outbox.dropped / self.rate
+            self.audio_dropped += line.backlog.dropped / self.rate
 
     def samples(self) -> Iterable[Sample]:
         """Tell what is counted."""
@@ -227,7 +227,7 @@ class _Connections:
         """Find out by pings what has come, and whether the agent is there."""
         line = self._line
         while True:
-            taken = line.outbox.taken
+            taken = line.backlog.taken
             with trio.move_on_after(PONG) as patience:
                 await self._unless_closed(socket.ping, b"%d" % taken)
             if patience.cancelled_caught:

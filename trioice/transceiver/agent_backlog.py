@@ -37,7 +37,7 @@ class Item:
         return len(self.pcm) // 2 if self.pcm is not None else 0
 
 
-class Outbox:
+class Backlog:
     """The queue. `kept` is how many seconds of audio wait to be sent; of more, the oldest is dropped, and the agent is told of a gap.
 
     `take` gives the next message, `confirm` forgets what has come, and `rewind` begins again with what has not.

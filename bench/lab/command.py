@@ -110,7 +110,12 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument(
         "--seconds", type=float, default=60.0, metavar="S", help="of a call of the cases of voice (%(default)s)"
     )
-    options.add_argument("--others", type=int, metavar="N", help="calls beside that of a case of voice (200 for ahead)")
+    options.add_argument(
+        "--others",
+        type=int,
+        metavar="N",
+        help="calls beside that of a case of voice (200 for ahead, 130 for ahead-all)",
+    )
     options.add_argument("--ladder", action="store_true", help="draw the ladder of the last call of each case as well")
     options.add_argument("--seed", type=int, default=1, metavar="N", help="of the losses (%(default)s)")
     options.add_argument("--nice", type=int, default=0, metavar="N", help="priority of all that it starts (0)")

@@ -55,7 +55,12 @@ class PlayingCase:
 
 PLAYS: Final = {
     "barge-in": PlayingCase(title="An agent that is interrupted", agent="is interrupted"),
-    "ahead": PlayingCase(title="Eight seconds written in 0.1 s", agent="speaks ahead", others=200),
+    "ahead": PlayingCase(
+        title="Eight seconds written in 0.1 s, agents speak half of the time", agent="converses", others=200
+    ),
+    "ahead-all": PlayingCase(
+        title="Eight seconds written in 0.1 s, agents speak all the time", agent="speaks ahead", others=130
+    ),
 }
 
 

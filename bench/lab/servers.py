@@ -17,10 +17,11 @@ AGENTS: Final = {
     "echoes": (),
     "listens": ("--agent", f"{ROOT / 'bench/lab/listening.py'}:listen"),
     "is interrupted": ("--agent", f"{ROOT / 'bench/lab/speaking.py'}:interrupt"),
+    "converses": ("--agent", f"{ROOT / 'bench/lab/speaking.py'}:converse"),
     "speaks ahead": ("--agent", f"{ROOT / 'bench/lab/speaking.py'}:ahead"),
     "is heard": ("--agent", f"{ROOT / 'bench/heard_agent.py'}:agent"),
 }
-Agent = Literal["speaks", "echoes", "listens", "is interrupted", "speaks ahead", "is heard"]
+Agent = Literal["speaks", "echoes", "listens", "is interrupted", "converses", "speaks ahead", "is heard"]
 SHARD: Final = 7
 HTTP, PUBLIC, UDP = 8080, 3478, 7000
 

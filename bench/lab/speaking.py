@@ -29,6 +29,14 @@ SPOKEN: Final = (1.5, 3.5)
 PAUSE: Final = 1.0
 """Seconds of silence between two utterances: longer than any buffer plays on."""
 
+SECONDS: Final = len(SWEEP) / 2 / RATE
+"""Of an utterance."""
+
+CALLS: Final = 200
+"""Calls that take turns evenly; the next one begins at once."""
+
+_calls = 0
+
 
 async def interrupt(call: Call) -> None:
     """Speak ahead, and be cut off in the middle, again and again."""
@@ -48,10 +56,23 @@ async def interrupt(call: Call) -> None:
         await trio.sleep(PAUSE)
 
 
+async def converse(call: Call) -> None:
+    """Speak ahead to the end, and then be silent for as long, as in a conversation, again and again. Calls take turns at it, evenly."""
+    global _calls
+    turn = _calls * 2 * SECONDS / CALLS % (2 * SECONDS)
+    _calls += 1
+    if await call.ready():
+        await trio.sleep(turn)
+        await _speak(call, SECONDS)
+
+
 async def ahead(call: Call) -> None:
-    """Speak ahead to the end, again and again."""
-    if not await call.ready():
-        return
+    """Speak ahead to the end, again and again, with hardly a pause."""
+    if await call.ready():
+        await _speak(call, PAUSE)
+
+
+async def _speak(call: Call, pause: float) -> None:
     speaker = call.speaker(rate=RATE)
     while not call.ended.is_set():
         began = time.monotonic()
@@ -59,7 +80,7 @@ async def ahead(call: Call) -> None:
         written = time.monotonic()
         playout = await speaker.finished()
         _tell(call, began=began, written=written, finished=time.monotonic(), **attrs.asdict(playout))
-        await trio.sleep(PAUSE)
+        await trio.sleep(pause)
 
 
 async def _write_ahead(speaker: Speaker) -> None:

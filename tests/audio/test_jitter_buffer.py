@@ -4,7 +4,7 @@ import pytest
 
 from tests.audio.stand_in import FRAME, StandIn, payload
 from trioice.audio import Opus
-from trioice.audio.jitter_buffer import HELD, READY, Drop, JitterBuffer
+from trioice.audio.jitter_buffer import HELD, LONGEST, READY, Drop, JitterBuffer
 from trioice.audio.listener import Listener
 from trioice.errors import LocalProtocolError
 from trioice.rtp import build, build_red
@@ -348,3 +348,17 @@ def test_the_time_that_comes_out_is_the_callers() -> None:
             total += len(frame.pcm) // 2
     assert total == 30_000 * 320
     assert listener.lost == 3000
+
+
+def test_delays_are_told_apart_in_so_many_steps_and_no_more() -> None:
+    """A listener that nobody reads, and a caller that holds each gap's end back for another while."""
+    bench, now = Bench(), 0.0
+    bench.gets(packet(0))
+    for number in range(2, 3000, 2):
+        bench.gets(packet(number), now=now)
+        now += 3.0 + number * 0.005
+        bench.gets(packet(number - 1), now=now)
+        bench.buffer.ready.clear()
+    assert bench.buffer.received > 2000
+    assert len(bench.buffer.delays) <= 2
+    assert max(bench.buffer.delays) == LONGEST

@@ -25,7 +25,7 @@ class Plain:
         return len(payload) // 2
 
     def decoder(self, rate: int) -> Decoder:
-        raise NotImplementedError
+        raise NotImplementedError  # nothing is decoded here
 
     def encoder(self, rate: int) -> Encoder:
         return self

@@ -29,10 +29,10 @@ class Contract:
     """Octets that a machine may remember of 10,000 hostile datagrams."""
 
     def make(self, outbox: Outbox, events: list[Event]) -> Machine:
-        raise NotImplementedError
+        raise NotImplementedError  # each suite that inherits this says what it is of
 
     def valid(self) -> list[bytes]:
-        raise NotImplementedError
+        raise NotImplementedError  # as above
 
     def told(self, events: list[Event]) -> list[Event]:
         """What of the events can be compared between two machines."""

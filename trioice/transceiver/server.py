@@ -297,14 +297,14 @@ class Transceiver:
             self._announce()
 
     def _hand_over(self, call: Call, packets: list[bytes], now: float) -> None:
-        if self._packet_agent is not None:
-            try:
+        try:  # a call is a fault boundary, what listens to it included
+            if self._packet_agent is not None:
                 self._packet_agent(call, packets)
-            except Exception:
-                logger.exception("call %s: its agent failed", call.name)
-                call.hang_up()
-        if self._agent is not None:
-            call.deliver(packets, now)
+            if self._agent is not None:
+                call.deliver(packets, now)
+        except Exception:
+            logger.exception("call %s: its agent failed", call.name)
+            call.hang_up()
 
     def _announce(self) -> None:
         events = self._events.copy()
@@ -352,7 +352,10 @@ class Transceiver:
             logger.info("call %s quality: %s", call.name, quality.line())
         except Exception:  # what broke a session may have broken its counters
             logger.exception("call %s: its counters are lost", call.name)
-        call.end(why)
+        try:
+            call.end(why)
+        except Exception:
+            logger.exception("call %s: what listened to it has failed", call.name)
         logger.info("call %s ended: %s", call.name, why)
 
     async def _run_agent(self, call: Call, agent: Agent) -> None:

@@ -18,7 +18,7 @@ LAYERS = [
     ["carriage"],
     ["session"],
     ["endpoint", "relay.core"],
-    ["timer", "sockaddr", "mmsg", "onebyone", "ports", "memory", "driver", "tracing"],
+    ["timer", "sockaddr", "mmsg", "onebyone", "ports", "memory", "driver", "tracing", "metered"],
     ["relay", "transceiver", "signaling", "workers"],
     ["programs"],
     ["supervised"],

@@ -16,6 +16,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from trioice import sdp
 from trioice.errors import LocalProtocolError
+from trioice.metered import Metered
 from trioice.signaling.interface import C, Transceiver
 from trioice.signaling.limits import MAX_BODY, MAX_VALUES, PATIENCE, Bearer, OfferRate, network_of, too_many_values
 from trioice.signaling.serve import serve_streams, tls_context
@@ -154,7 +155,7 @@ class Door(Generic[C]):
 
     async def converse(self, stream: trio.abc.Stream, address: str) -> None:
         """Speak with one client from its handshake to its end."""
-        metered = _Metered(stream)
+        metered = Metered(stream, WITHOUT_MESSAGE)
         try:
             async with trio.open_nursery() as nursery:  # where trio-websocket's reader runs
                 connection = await self._greet(metered, nursery)
@@ -190,7 +191,7 @@ class Door(Generic[C]):
 class _Conversation(Generic[C]):
     """One connection, from the open handshake to the end of the call or of the connection, whichever is first."""
 
-    def __init__(self, connection: WebSocketConnection, metered: "_Metered", dialogue: Dialogue[C]) -> None:
+    def __init__(self, connection: WebSocketConnection, metered: Metered, dialogue: Dialogue[C]) -> None:
         self._connection = connection
         self._metered = metered
         self._dialogue = dialogue
@@ -246,27 +247,3 @@ class _Conversation(Generic[C]):
         with trio.move_on_after(1.0):
             await self._connection.aclose(code, reason)
         raise ConnectionClosed(None)
-
-
-class _Metered(trio.abc.Stream):
-    """A stream that breaks when it brought more octets than are left to it."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self.left = WITHOUT_MESSAGE
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        octets = await self._stream.receive_some(max_bytes)
-        self.left -= len(octets)
-        if self.left < 0:
-            raise trio.BrokenResourceError("too many octets without a message")
-        return octets
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

@@ -11,6 +11,8 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError as Closing
 
+from trioice.metered import Metered
+
 OPENING: Final = 5.0
 """Seconds until an agent has taken a connection, from its name to the end of the WebSocket's handshake."""
 
@@ -101,43 +103,27 @@ async def open_stream(url: Url) -> trio.abc.Stream:
     return secure
 
 
-class Metered(trio.abc.Stream):
-    """A stream that breaks when it brought more octets than are left to it, and tells when it is over."""
+class AgentStream(Metered):
+    """What is under an agent's WebSocket; it tells when it is over."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self.left = WITHOUT_MESSAGE
+        super().__init__(stream, WITHOUT_MESSAGE)
         self.opening = trio.CancelScope()  # is cancelled when the stream ends, which trio-websocket would wait out
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive, within what is left."""
         try:
-            octets = await self._stream.receive_some(max_bytes)
+            octets = await super().receive_some(max_bytes)
         except trio.BrokenResourceError:
             self.opening.cancel()
             raise
         if not octets:
             self.opening.cancel()
-        self.left -= len(octets)
-        if self.left < 0:
-            raise trio.BrokenResourceError("a message without end")
         return octets
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send."""
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait for room."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        """Close."""
-        await self._stream.aclose()
 
 
 async def open_websocket(
-    nursery: trio.Nursery, stream: Metered, url: Url, headers: list[tuple[bytes, bytes]]
+    nursery: trio.Nursery, stream: AgentStream, url: Url, headers: list[tuple[bytes, bytes]]
 ) -> WebSocketConnection:
     """Greet the agent. What reads the connection runs in `nursery`, which ends with what `BREAKS` lists."""
     with stream.opening:

@@ -21,9 +21,9 @@ from trioice.transceiver.agent_connection import (
     BREAKS,
     OPENING,
     WITHOUT_MESSAGE,
+    AgentStream,
     Broken,
     HungUp,
-    Metered,
     OpenStream,
     Url,
     end_of,
@@ -125,10 +125,10 @@ class RemoteAgent:
             value=self.audio_dropped,
         )
 
-    async def open(self, nursery: trio.Nursery) -> tuple[WebSocketConnection, Metered]:
+    async def open(self, nursery: trio.Nursery) -> tuple[WebSocketConnection, AgentStream]:
         """Open a connection."""
         with trio.fail_after(OPENING):
-            stream = Metered(await self._connect(self.url))
+            stream = AgentStream(await self._connect(self.url))
             try:
                 return await open_websocket(nursery, stream, self.url, self._headers), stream
             except BaseException:
@@ -184,7 +184,7 @@ class _Connections:
     async def _converse(self) -> None:
         """Be connected once. Returns when the call has ended, and raises Broken or HungUp."""
         end: Exception | None = None
-        stream: Metered | None = None
+        stream: AgentStream | None = None
         try:
             async with trio.open_nursery() as nursery:
                 socket, stream = await self._agent.open(nursery)
@@ -223,7 +223,7 @@ class _Connections:
             await self._unless_closed(socket.send_message, message)
             line.was_sent()
 
-    async def _confirm(self, socket: WebSocketConnection, stream: Metered) -> None:
+    async def _confirm(self, socket: WebSocketConnection, stream: AgentStream) -> None:
         """Find out by pings what has come, and whether the agent is there."""
         line = self._line
         while True:
@@ -244,7 +244,7 @@ class _Connections:
         except (ConnectionClosed, Closing):
             await trio.sleep_forever()
 
-    async def _listen(self, socket: WebSocketConnection, stream: Metered) -> None:
+    async def _listen(self, socket: WebSocketConnection, stream: AgentStream) -> None:
         """Read without a pause, as a `clear` may be behind any audio."""
         while True:
             message = await socket.get_message()
